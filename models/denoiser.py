@@ -1,0 +1,53 @@
+"""The denoiser: a residual encoder-decoder that is told the noise level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.autoencoder import ConvAutoencoder
+
+
+class ResidualDenoiser(nn.Module):
+    """Predicts the noise and subtracts it (DnCNN, Zhang et al. 2017, arXiv:1608.03981).
+
+    Works on pixel-unshuffled colour beside a constant map of the noise level (FFDNet,
+    Zhang et al. 2018, arXiv:1710.04026), with the encoder-decoder of DRUNet (Zhang et al.
+    2021, arXiv:2008.13751) between. Differs from FFDNet: no batch normalisation, and several
+    resolutions. Differs from DRUNet: unshuffled input, a quarter of the channels, biases.
+
+    `image` (N, 3, H, W), sRGB, nominally [0, 1] and not clipped, H and W multiples of
+    `multiple_of`; `sigma` (N,) is the standard deviation of the noise on the same scale.
+    Returns the same shape, not clamped.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: int = 2,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        blocks: Sequence[int] = (2, 2, 2, 2),
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.body = ConvAutoencoder(3 * stem**2 + 1, 3 * stem**2, channels=channels, blocks=blocks)
+
+    @property
+    def multiple_of(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return self.stem * self.body.multiple_of
+
+    @property
+    def reach(self) -> int:
+        """Radius in pixels beyond which no input pixel changes an output pixel."""
+        return self.stem * self.body.reach + self.stem - 1
+
+    def forward(self, image: Tensor, sigma: Tensor) -> Tensor:
+        x = F.pixel_unshuffle(image, self.stem)
+        # New zeros of x's own type, not expand(): under autocast the map must not stay float64 or float32.
+        level = torch.zeros_like(x[:, :1]) + sigma.to(x.dtype).view(-1, 1, 1, 1)
+        noise = self.body(torch.cat((x, level), dim=1))
+        return image - F.pixel_shuffle(noise, self.stem)
