@@ -17,10 +17,10 @@ from PIL import Image
 
 #: Name of the sample: (clean photo, shot noise, read noise), both in linear light of [0, 1].
 SAMPLES = {
-    "osprey": ("58df1065f56fd207.webp", 0.004, 0.010),
-    "lake": ("88397729d6fd5303.webp", 0.002, 0.004),
-    "city": ("9796194b3c1d3e40.webp", 0.006, 0.012),
-    "lighthouse": ("a4818f3e614fb259.webp", 0.008, 0.015),
+    "osprey": ("58df1065f56fd207.webp", 0.012, 0.020),
+    "lake": ("88397729d6fd5303.webp", 0.006, 0.010),
+    "city": ("9796194b3c1d3e40.webp", 0.020, 0.030),
+    "lighthouse": ("a4818f3e614fb259.webp", 0.025, 0.030),
 }
 
 

@@ -1,0 +1,263 @@
+"""Opens a model file and runs it on pictures: tiled, threaded as the machine allows, exact at the seams."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+
+from restore import noise, store
+from restore.contract import SPEC_KEY, ModelSpec, to_pixels, to_tensor
+from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel
+from restore.image import Image
+from restore.tiles import best_window, plan_tiles, run_tiled
+
+DEVICES = ("auto", "cpu", "cuda")
+TileSize = int | Literal["auto"] | None
+
+#: Pixels of a tile where the size is chosen for the user. The 4.3-million-parameter denoiser needs
+#: about 0.13 GB a megapixel, so a tile takes some 0.65 GB and a 24-megapixel photo six tiles.
+_AUTO_TILE_PIXELS = 5_100_000
+
+#: How a parameter without a default is read off the whole picture, before it is tiled.
+_ESTIMATORS: Mapping[str, Callable[[np.ndarray], float]] = {"sigma": noise.estimate_sigma}
+
+
+class Restored(NamedTuple):
+    """What came out, and what was found on the way (`found`: {"sigma": 0.086}, on the [0, 1] scale)."""
+
+    image: Image
+    found: Mapping[str, float]
+
+    def changed(self, source: Image) -> bool:
+        """Whether anything was done at all: a picture with nothing to mend comes back as the same object."""
+        return self.image is not source
+
+
+class Restorer:
+    """A model that answers with a picture. Safe to share between threads: nothing changes after opening."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+        self.spec: ModelSpec = session.spec
+
+    @property
+    def provider(self) -> str:
+        """The onnxruntime provider that computes, "CPUExecutionProvider" for example."""
+        return self._session.provider
+
+    def __call__(
+        self,
+        image: Image,
+        *,
+        tile: TileSize = "auto",
+        progress: Callable[[float], None] | None = None,
+        **params: float,
+    ) -> Restored:
+        """The restored picture: same size, depth, alpha, profile and metadata.
+
+        `params` are on the network's scale (`sigma` in [0, 1]); one that is left out and has no
+        default is estimated once on the whole picture. `tile` is the side of a tile in pixels,
+        None for the whole picture at once. `progress` gets the finished share, up to 1.
+        A picture in which nothing was found to mend comes back as it is, the same object.
+        Raises BadOption for a parameter that the model lacks or a value outside its range,
+        NotEnoughMemory.
+        """
+        values, found = self._settle(image.pixels, params)
+        if found.get("sigma", math.inf) < noise.CLEAN_BELOW:
+            if progress:
+                progress(1.0)
+            return Restored(image, found)
+        out = np.empty_like(image.pixels)
+        grey = image.pixels.ndim == 2
+
+        def keep(core: tuple[slice, slice], answers: dict[str, np.ndarray]) -> None:
+            out[core] = to_pixels(answers["restored"], out.dtype, grey=grey)
+
+        self._run(image.pixels, values, keep, tile=tile, progress=progress)
+        return Restored(image.with_pixels(out), found)
+
+    def run_array(self, x: np.ndarray, *, tile: TileSize = None, **params: float) -> dict[str, np.ndarray]:
+        """The network's answer on floats: (H, W, 3) float32, unclipped in, unquantised out.
+
+        Returns {"restored": (H, W, 3) float32}. Parameters as in `__call__`.
+        """
+        values, _ = self._settle(x, params)
+        out = np.empty_like(x, dtype=np.float32)
+
+        def keep(core: tuple[slice, slice], answers: dict[str, np.ndarray]) -> None:
+            out[core] = to_pixels(answers["restored"], out.dtype)
+
+        self._run(x, values, keep, tile=tile)
+        return {"restored": out}
+
+    def run_batch(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One bare run on tensors as the contract names and shapes them: no tiles, no estimates, no checks."""
+        return self._session.run(inputs)
+
+    def _settle(self, pixels: np.ndarray, params: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+        """Every parameter's value, and those that were estimated."""
+        for name, value in params.items():
+            param = self.spec.param(name)
+            param.from_user(value * param.scale)
+        values: dict[str, float] = {}
+        found: dict[str, float] = {}
+        for param in self.spec.params:
+            if param.name in params:
+                values[param.name] = params[param.name]
+            elif param.default is not None:
+                values[param.name] = param.default
+            else:
+                found[param.name] = values[param.name] = min(max(_ESTIMATORS[param.name](pixels), param.min), param.max)
+        return values, found
+
+    def _run(
+        self,
+        pixels: np.ndarray,
+        values: Mapping[str, float],
+        keep: Callable[[tuple[slice, slice], dict[str, np.ndarray]], None],
+        *,
+        tile: TileSize,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        height, width = pixels.shape[:2]
+        reach, multiple = self.spec.reach or 0, self.spec.multiple_of
+        window: tuple[int, int] | None
+        if tile == "auto":
+            window = best_window(height, width, pixels=_AUTO_TILE_PIXELS, reach=reach, multiple_of=multiple)
+        elif tile is None:
+            window = None
+        else:
+            if tile < 1:
+                raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
+            window = (tile, tile)
+        tiles = plan_tiles(height, width, window=window, reach=reach, multiple_of=multiple)
+        scalars = {name: np.array([value], np.float32) for name, value in values.items()}
+
+        def run(part: tuple[slice, slice]) -> dict[str, np.ndarray]:
+            return self._session.run({"image": to_tensor(pixels[part]), **scalars})
+
+        run_tiled(tiles, run, keep, progress)
+
+
+def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int | None = None) -> Restorer:
+    """Open a model by name (`denoise-fast`), task (`denoise`: its tier "fast") or path to an .onnx file.
+
+    `device` is `auto` (a GPU if onnxruntime can use one, else the CPU), `cpu` or `cuda`; `threads`
+    at most that many CPU threads, by default as many as this process may use.
+    Raises ModelNotFound, UnsupportedModel, BadOption.
+    """
+    path = store.find(name_or_path)
+    session = _Session(path, device=device, threads=threads)
+    if session.spec.answer != "image" or session.spec.reach is None:
+        raise UnsupportedModel(
+            f"{path}: a model whose answer is {session.spec.answer!r} with reach {session.spec.reach}; this version runs "
+            "models that answer with an image and have a finite reach. Upgrade Restore."
+        )
+    return Restorer(session)
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use: its affinity, cut to its control group's quota (at least 1).
+
+    Threads above a container's quota are put to sleep in the middle of their work, and the rest wait.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
+    return max(1, min(count, math.ceil(quota)) if quota else count)
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """CPUs that control group v2, or v1, grants; None without a limit."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    try:
+        return int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+class _Session:
+    """One onnxruntime session and its spec; onnxruntime's exceptions are translated here and nowhere else."""
+
+    def __init__(self, path: Path, *, device: str, threads: int | None) -> None:
+        if threads is not None and threads < 1:
+            raise BadOption(f"--threads {threads} is not a number of threads. Use 1 or more.")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = min(threads or available_cpus(), available_cpus())
+        options.inter_op_num_threads = 1
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+        except BadOption:
+            raise
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base but Exception
+            raise UnsupportedModel(f"{path}: not a model that onnxruntime can load ({_first_line(error)}).") from None
+        text = self._session.get_modelmeta().custom_metadata_map.get(SPEC_KEY)
+        if text is None:
+            raise UnsupportedModel(
+                f"{path}: an ONNX file without the entry {SPEC_KEY}. Export it with: python -m training export"
+            )
+        try:
+            self.spec = ModelSpec.from_json(text)
+        except UnsupportedModel as error:
+            raise UnsupportedModel(f"{path}: {error}") from None
+        self._check_inputs(path)
+        self.provider: str = self._session.get_providers()[0]
+        self._outputs: list[str] = [output.name for output in self._session.get_outputs()]
+
+    def _check_inputs(self, path: Path) -> None:
+        said = {"image", *(p.name for p in self.spec.params), *(t.name for t in self.spec.tensors)}
+        has = {i.name for i in self._session.get_inputs()}
+        if said != has:
+            raise UnsupportedModel(
+                f"{path}: its spec names the inputs {', '.join(sorted(said))}, its graph has {', '.join(sorted(has))}."
+            )
+        unknown = [p.name for p in self.spec.params if p.default is None and p.name not in _ESTIMATORS]
+        if unknown:
+            raise UnsupportedModel(f"{path}: this version cannot estimate {', '.join(unknown)}. Upgrade Restore.")
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            answers = self._session.run(None, inputs)
+        except Exception as error:
+            text = str(error)
+            if any(word in text.lower() for word in ("allocat", "memory", "bad_alloc")):
+                height, width = inputs["image"].shape[-2:]
+                raise NotEnoughMemory(
+                    f"the memory does not suffice for a tile of {width} x {height} pixels. Try a smaller --tile, 1024 for example."
+                ) from None
+            raise
+        return dict(zip(self._outputs, answers, strict=True))
+
+
+def _providers(device: str) -> list[Any]:
+    if device not in DEVICES:
+        raise BadOption(f"--device {device} is not known. Use one of: {', '.join(DEVICES)}.")
+    has_cuda = "CUDAExecutionProvider" in ort.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise BadOption(
+            "--device cuda: this onnxruntime has no CUDA provider. Use --device cpu, or install the GPU build: "
+            'pip uninstall onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
+        )
+    if device != "cpu" and has_cuda:
+        ort.preload_dlls()
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,187 @@
+r"""EXIF and TIFF directories, moved as raw bytes: a value that is never decoded is never changed by a wrong guess.
+
+An EXIF block is a small TIFF file: header, directory of tags, values. `exif` here is always that block without the
+"Exif\0\0" that JPEG puts before it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field
+from typing import BinaryIO, Literal
+
+ORIENTATION, RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x0128
+EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
+
+#: Tags of a TIFF's main directory that describe the photo and not the way its pixels are stored. 33723 is IPTC: the
+#: captions of a press archive, which some readers also look for in the EXIF of a JPEG.
+DESCRIPTIVE = frozenset({269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 33723, *range(40091, 40096)})
+
+# Directories that a directory may point to; maker notes have a layout of their own and stay closed.
+_BELOW = {0: (EXIF, GPS), EXIF: (INTEROP,), GPS: (), INTEROP: ()}
+_ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tag's value: TIFF type number, how many, and the bytes in the directory's byte order."""
+
+    kind: int
+    count: int
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Directory:
+    """A directory of tags and the directories that it points to; `order` is "<" or ">"."""
+
+    order: Literal["<", ">"]
+    entries: dict[int, Entry] = field(default_factory=dict)
+    below: dict[int, Directory] = field(default_factory=dict)
+
+    def put(self, tag: int, kind: int, *values: int) -> None:
+        """Store integers as SHORT (3) or LONG (4), or pairs of them as RATIONAL (5)."""
+        raw = struct.pack(f"{self.order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        self.entries[tag] = Entry(kind, len(raw) // _BYTES[kind], raw)
+
+    def put_bytes(self, tag: int, raw: bytes) -> None:
+        """Store bytes as UNDEFINED (7)."""
+        self.entries[tag] = Entry(7, len(raw), raw)
+
+
+def read_directory(file: BinaryIO) -> Directory | None:
+    """The DESCRIPTIVE tags of a TIFF or BigTIFF file or EXIF block, and its Exif and GPS parts; None if damaged."""
+    file.seek(0)
+    head = file.read(16)
+    order = _ORDERS.get(head[:2])
+    try:
+        if order is None or len(head) < 8:
+            return None
+        if struct.unpack(order + "H", head[2:4])[0] == 43:
+            return _read(file, order, "Q", struct.unpack(order + "Q", head[8:16])[0], 0)
+        return _read(file, order, "I", struct.unpack(order + "I", head[4:8])[0], 0)
+    except (struct.error, OverflowError, OSError):
+        return None
+
+
+def _read(file: BinaryIO, order: Literal["<", ">"], word: str, at: int, own_tag: int) -> Directory:
+    """One directory; `word` is "I" in TIFF and "Q" in BigTIFF, where every length and offset has 8 bytes."""
+    size = struct.calcsize(word)
+    counter = "H" if word == "I" else "Q"
+    found = Directory(order)
+    file.seek(at)
+    (number,) = struct.unpack(order + counter, file.read(struct.calcsize(counter)))
+    # 65,535 entries are the most that classic TIFF can count to; more is damage, not data.
+    table = file.read(min(number, 65535) * (4 + 2 * size))
+    for start in range(0, len(table) - (4 + 2 * size) + 1, 4 + 2 * size):
+        tag, kind, count = struct.unpack_from(f"{order}HH{word}", table, start)
+        value = table[start + 4 + size : start + 4 + 2 * size]
+        if tag in _BELOW[own_tag] and kind in _INTEGERS:
+            (place,) = struct.unpack_from(order + _INTEGERS[kind], value)
+            found.below[tag] = _read(file, order, word, place, tag)
+        elif kind in _BYTES and (own_tag or tag in DESCRIPTIVE):
+            length = _BYTES[kind] * count
+            if length > size:
+                file.seek(struct.unpack(order + word, value)[0])
+                value = file.read(length)
+            if len(value) >= length:
+                found.entries[tag] = Entry(kind, count, value[:length])
+    return found
+
+
+def pack_directory(directory: Directory, at: int) -> bytes:
+    """The directory's bytes, for a place `at` (even) bytes after the start of the TIFF file or EXIF block."""
+    order = directory.order
+    tags = sorted({*directory.entries, *directory.below})
+    table = bytearray(struct.pack(order + "H", len(tags)))
+    heap = bytearray()
+    heap_at = at + 2 + 12 * len(tags) + 4
+    for tag in tags:
+        heap += b"\0" * (len(heap) % 2)
+        place = heap_at + len(heap)
+        if tag in directory.below:
+            heap += pack_directory(directory.below[tag], place)
+            table += struct.pack(order + "HHII", tag, 4, 1, place)
+            continue
+        entry = directory.entries[tag]
+        table += struct.pack(order + "HHI", tag, entry.kind, entry.count)
+        if len(entry.raw) <= 4:
+            table += entry.raw.ljust(4, b"\0")
+        else:
+            table += struct.pack(order + "I", place)
+            heap += entry.raw
+    return bytes(table + struct.pack(order + "I", 0) + heap)
+
+
+def exif_of_tiff(file: BinaryIO) -> bytes | None:
+    """What a TIFF file says about the photo, as an EXIF block; None if it says nothing."""
+    found = read_directory(file)
+    if found is None or not (found.entries or found.below):
+        return None
+    mark = b"II*\0" if found.order == "<" else b"MM\0*"
+    return mark + struct.pack(found.order + "I", 8) + pack_directory(found, 8)
+
+
+def has_resolution(exif: bytes) -> bool:
+    """Whether an EXIF block states its resolution (XResolution and its unit)."""
+    return _find(exif, RESOLUTION) is not None and _find(exif, RESOLUTION_UNIT) is not None
+
+
+def orientation_of(exif: bytes | None) -> int | None:
+    """EXIF's orientation, 1 to 8; None where there is none or it makes no sense."""
+    place = _find(exif, ORIENTATION)
+    if exif is None or place is None or place.form is None:
+        return None
+    (value,) = struct.unpack_from(place.form, exif, place.value)
+    return value if 1 <= value <= 8 else None
+
+
+def upright_exif(exif: bytes) -> bytes:
+    """The same EXIF for pixels that have been turned upright: orientation 1, every other byte as it was.
+
+    When the pixels were turned, the thumbnail was not: the link to it is cut.
+    """
+    place = _find(exif, ORIENTATION)
+    if place is None or place.form is None:
+        return exif
+    changed = bytearray(exif)
+    if orientation_of(exif) not in {None, 1} and place.next_link + 4 <= len(exif):
+        changed[place.next_link : place.next_link + 4] = bytes(4)
+    struct.pack_into(place.form, changed, place.value, 1)
+    return bytes(changed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tag's value is, how struct reads it (None: not one integer), and where the link to the thumbnail is."""
+
+    form: str | None
+    value: int
+    next_link: int
+
+
+def _find(exif: bytes | None, wanted: int) -> _Place | None:
+    """A tag in the main directory of an EXIF block."""
+    order = _ORDERS.get((exif or b"")[:2])
+    if exif is None or order is None:
+        return None
+    try:
+        (at,) = struct.unpack_from(order + "I", exif, 4)
+        (number,) = struct.unpack_from(order + "H", exif, at)
+        for start in range(at + 2, at + 2 + 12 * number, 12):
+            tag, kind, count, _ = struct.unpack_from(order + "HHI4s", exif, start)
+            if tag == wanted:
+                form = order + _INTEGERS[kind] if kind in {1, 3, 4} and count == 1 else None
+                return _Place(form, start + 8, at + 2 + 12 * number)
+    except struct.error:
+        return None
+    return None
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """The same XMP with its tiff:Orientation, as an attribute or an element, set to 1."""
+    xmp = re.sub(rb"""(\btiff:Orientation\s*=\s*["'])\s*\d+\s*(?=["'])""", rb"\g<1>1", xmp)
+    return re.sub(rb"(<tiff:Orientation>)\s*\d+\s*(?=</tiff:Orientation>)", rb"\g<1>1", xmp)

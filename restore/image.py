@@ -1,0 +1,400 @@
+"""Pictures as pixels in memory and as files: read, write, and everything that must survive in between.
+
+With the private `formats` below it, alone knows file formats, and alone knows Pillow's (width, height).
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
+from restore.formats import deep, pillow, profiles, tags, tiff
+from restore.formats.stored import JpegSource, Stored, turned
+
+#: Above this many pixels nothing is decoded: 1.2 GB as 8-bit RGB. An A2 sheet scanned at 600 dpi has 139 million.
+DEFAULT_MAX_PIXELS = 400_000_000
+
+_WRITABLE = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+}
+_READABLE = frozenset({*_WRITABLE, ".mpo", ".apng", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"})
+_HOLDS_16_BITS = frozenset({"PNG", "TIFF"})
+_HOLDS_ALPHA = frozenset({"PNG", "TIFF", "WEBP"})
+# libjpeg stops at 65,500 although the format's field would hold 65,535; WebP's field has 14 bits.
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+# A JPEG segment's length field has 16 bits, of which each kind needs some for its own name.
+_JPEG_EXIF_MOST, _JPEG_XMP_MOST = 65_527, 65_504
+_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """A picture, upright, with all that its file said about it."""
+
+    pixels: np.ndarray
+    """(H, W, 3) RGB or (H, W) grey, uint8 or uint16."""
+    alpha: np.ndarray | None = None
+    """(H, W), same dtype as the pixels; never shown to a network."""
+    icc: bytes | None = None
+    exif: bytes | None = None
+    """From the byte order mark on, without JPEG's "Exif" prefix. Orientation is already applied and set to 1."""
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    """Across, down."""
+    format: str = "PNG"
+    """What the file's content was, whatever its name: JPEG, PNG, TIFF, WEBP, BMP, GIF or PPM."""
+    notes: tuple[str, ...] = ()
+    """What the user should be told once about how the file was read."""
+    jpeg: JpegSource | None = None
+    lossless: bool = False
+    """A WebP that was compressed without loss, and is to be written so."""
+
+    def __post_init__(self) -> None:
+        pixels, alpha = self.pixels, self.alpha
+        if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) or 0 in pixels.shape:
+            raise ValueError(f"pixels must be (H, W) or (H, W, 3) and not empty, got {pixels.shape}")
+        if pixels.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
+            raise ValueError(f"pixels must be uint8 or uint16, got {pixels.dtype}")
+        if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
+            raise ValueError(f"alpha must be {pixels.shape[:2]} {pixels.dtype}, got {alpha.shape} {alpha.dtype}")
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def is_grey(self) -> bool:
+        return self.pixels.ndim == 2
+
+    @property
+    def bit_depth(self) -> int:
+        """8 or 16."""
+        return 8 * self.pixels.itemsize
+
+    def with_pixels(self, pixels: np.ndarray) -> Image:
+        """The same picture with other pixels of the same height and width.
+
+        They may be grey where these are RGB or the other way round, and 8-bit where these are 16: the profile and
+        alpha follow. Raises ValueError if the size differs.
+        """
+        if pixels.shape[:2] != self.pixels.shape[:2]:
+            raise ValueError(f"pixels must be {self.pixels.shape[:2]}, got {pixels.shape[:2]}")
+        alpha, icc = self.alpha, self.icc
+        if alpha is not None and alpha.dtype != pixels.dtype:
+            alpha = _to_8_bits(alpha) if pixels.dtype == np.uint8 else alpha.astype(np.uint16) * np.uint16(257)
+        if not self.is_grey and pixels.ndim == 2:
+            # An RGB profile is kept on pixels that came grey, but none is to be put there.
+            icc = None
+        return replace(self, pixels=pixels, alpha=alpha, icc=profiles.fitting_profile(icc, is_grey=pixels.ndim == 2))
+
+
+def read(
+    source: Path | bytes | BinaryIO, *, max_pixels: int | None = DEFAULT_MAX_PIXELS, name: str | None = None
+) -> Image:
+    """The picture in a file, recognised by its content and turned upright.
+
+    Of several pages or frames the first, which `notes` then says. `name` is what error messages call the source; None:
+    its path. Raises UnreadableImage if it is no picture, damaged, or has more than `max_pixels` (None: no limit), and
+    NotEnoughMemory.
+    """
+    with _opened(source, name) as (file, shown), _explained(file, shown):
+        kind = _recognise(file)
+        height, width = _size(file, kind)
+        if max_pixels is not None and height * width > max_pixels:
+            raise UnreadableImage(
+                f"{width} x {height} pixels are {height * width / 1e6:,.0f} megapixels, above the limit of "
+                f"{max_pixels / 1e6:,.0f}. Raise the limit if the file is trusted, or scale it down first."
+            )
+        if kind == "TIFF":
+            stored = tiff.read_tiff(file)
+        elif kind == "PNG" and deep.png_is_deep(file):
+            stored = deep.read_png(file)
+        elif kind == "PPM" and deep.pnm_is_deep(file):
+            stored = deep.read_pnm(file)
+        else:
+            stored = pillow.read_plain(file, kind)
+        return _upright(stored, kind)
+
+
+def probe_size(source: Path | bytes | BinaryIO) -> tuple[int, int]:
+    """Height and width of the upright picture from the file's header alone; no pixel is decoded.
+
+    Raises UnreadableImage as `read` does. (A PNG's orientation counts only where it comes before the pixels.)
+    """
+    with _opened(source, None) as (file, shown), _explained(file, shown):
+        return _size(file, _recognise(file))
+
+
+def write(image: Image, path: Path, *, format: str | None = None) -> None:  # noqa: A002
+    """Write a picture, whole or not at all; missing folders are made. An existing file is replaced.
+
+    `format` None: what the suffix says. Raises BadOption if there is no such format and WriteFailed for the rest.
+    """
+    kind = format_for(path) if format is None else _known_format(format)
+    made: list[Path] = []
+    # Named by chance and not after the picture: two writers must not share it, and a long name must not grow longer.
+    part = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        with _write_explained(path):
+            _check_limits(image, kind)
+            made += [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                _encode_into(image, kind, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def encode(image: Image, format: str) -> bytes:  # noqa: A002
+    """The bytes of a file of this format. Raises BadOption or WriteFailed as `write` does."""
+    kind = _known_format(format)
+    with _write_explained(None):
+        _check_limits(image, kind)
+        file = io.BytesIO()
+        _encode_into(image, kind, file)
+        return file.getvalue()
+
+
+def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
+    """What a file of this format cannot hold of this picture, as sentences for the user; empty when all fits."""
+    kind = _known_format(format)
+    lost = []
+    if image.bit_depth == 16 and kind not in _HOLDS_16_BITS:
+        lost.append(f"{kind} holds 8 bits per channel: 16 bits were rounded to 8")
+    if image.alpha is not None and kind not in _HOLDS_ALPHA:
+        lost.append(f"{kind} holds no transparency: the picture was laid on white")
+    if kind == "BMP" and (image.icc or image.exif or image.xmp):
+        lost.append("BMP holds no profile, EXIF or XMP: they were left out")
+    return tuple(lost)
+
+
+def format_for(path: Path) -> str:
+    """The format that a file of this name is written in. Raises BadOption if its suffix stands for none."""
+    if path.suffix.lower() not in _WRITABLE:
+        named = f"'{path.suffix}' files cannot be written" if path.suffix else "the name has no suffix"
+        raise BadOption(f"{path}: {named}. Use one of {' '.join(_WRITABLE)}.")
+    return _WRITABLE[path.suffix.lower()]
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether a file of this name is likely a picture that can be read."""
+    return path.suffix.lower() in _READABLE
+
+
+def _known_format(kind: str) -> str:
+    known = sorted({*_WRITABLE.values()})
+    if kind.upper() not in known:
+        raise BadOption(f"{kind} cannot be written. Use one of {', '.join(known)}.")
+    return kind.upper()
+
+
+@contextmanager
+def _opened(source: Path | bytes | BinaryIO, name: str | None) -> Iterator[tuple[BinaryIO, str]]:
+    """A seekable file, and what messages call it."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source), name or "the picture"
+    elif isinstance(source, Path):
+        shown = name or str(source)
+        try:
+            file = source.open("rb")
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            raise UnreadableImage(f"{shown}: no such file. Is the name spelled right?") from None
+        except IsADirectoryError:
+            raise UnreadableImage(f"{shown}: a folder, not a picture. Name a file in it.") from None
+        except PermissionError:
+            raise UnreadableImage(f"{shown}: no permission to read it. Change its mode or ask its owner.") from None
+        except OSError as error:
+            raise UnreadableImage(f"{shown}: cannot be opened: {error.strerror}. Is its disk still there?") from error
+        with file:
+            yield file if file.seekable() else io.BytesIO(file.read()), shown
+    else:
+        yield source if source.seekable() else io.BytesIO(source.read()), name or "the picture"
+
+
+@contextmanager
+def _explained(file: BinaryIO, shown: str) -> Iterator[None]:
+    """Turn whatever a decoder throws at damaged data into one sentence with the file's name."""
+    try:
+        yield
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{shown}: {error}") from error.__cause__
+    except MemoryError as error:
+        raise NotEnoughMemory(
+            f"{shown}: not enough memory to decode it. Close other programs or scale it down."
+        ) from error
+    except Exception as error:
+        # Everything, on purpose: four decoders raise a dozen unrelated types for a file that someone damaged.
+        size = file.seek(0, io.SEEK_END)
+        if isinstance(error, EOFError) or "truncated" in str(error) or not _ends_as_it_should(file, size):
+            raise UnreadableImage(
+                f"{shown}: the file ends early ({size:,} bytes). Is the download complete?"
+            ) from error
+        raise UnreadableImage(f"{shown}: the picture is damaged ({error}). Is there another copy?") from error
+
+
+def _ends_as_it_should(file: BinaryIO, size: int) -> bool:
+    """False if the format's end is missing: what the decoder then complains about is a consequence."""
+    file.seek(0)
+    head = file.read(12)
+    file.seek(max(0, size - 4096))
+    tail = file.read()
+    if head.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in tail
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" in tail
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[4:8], "little") + 8 <= size
+    if head.startswith(b"BM"):
+        return int.from_bytes(head[2:6], "little") <= size
+    return True
+
+
+def _recognise(file: BinaryIO) -> str:
+    """The format by the content's first bytes."""
+    file.seek(0)
+    head = file.read(16)
+    if not head:
+        raise UnreadableImage("the file is empty (0 bytes). Is the download complete?")
+    starts = {
+        "JPEG": (b"\xff\xd8\xff",),
+        "PNG": (b"\x89PNG\r\n\x1a\n",),
+        "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        "GIF": (b"GIF87a", b"GIF89a"),
+        "BMP": (b"BM",),
+        "PPM": tuple(b"P%d%b" % (digit, space) for digit in range(1, 7) for space in (b"\n", b" ", b"\t", b"\r")),
+    }
+    for kind, beginnings in starts.items():
+        if head.startswith(beginnings):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        raise UnreadableImage("a HEIC, AVIF or video file. Save it as JPEG or PNG first.")
+    raise UnreadableImage("not a picture that can be read. Give a JPEG, PNG, TIFF, WebP, BMP, GIF, PPM or PGM file.")
+
+
+def _size(file: BinaryIO, kind: str) -> tuple[int, int]:
+    """Height and width, upright, without decoding."""
+    size, orientation = tiff.probe_tiff(file) if kind == "TIFF" else pillow.probe_plain(file, kind)
+    return (size[1], size[0]) if orientation in {5, 6, 7, 8} else size
+
+
+def _upright(stored: Stored, kind: str) -> Image:
+    pixels = np.ascontiguousarray(turned(stored.pixels, stored.orientation))
+    alpha = None if stored.alpha is None else np.ascontiguousarray(turned(stored.alpha, stored.orientation))
+    exif, xmp = stored.exif, stored.xmp
+    if stored.orientation is not None:
+        exif = tags.upright_exif(exif) if exif else None
+        xmp = tags.upright_xmp(xmp) if xmp else None
+    dpi = stored.dpi
+    if dpi is not None:
+        if not all(math.isfinite(value) and value > 0 for value in dpi):
+            dpi = None
+        elif stored.orientation in {5, 6, 7, 8}:
+            dpi = (dpi[1], dpi[0])
+    icc = profiles.fitting_profile(stored.icc, is_grey=pixels.ndim == 2)
+    return Image(pixels, alpha, icc, exif, xmp, dpi, kind, stored.notes, stored.jpeg, stored.lossless)
+
+
+def _check_limits(image: Image, kind: str) -> None:
+    most = _LONGEST_SIDE.get(kind)
+    if most is not None and max(image.height, image.width) > most:
+        raise WriteFailed(
+            f"{image.width} x {image.height} pixels are too many for {kind}, whose longest side is {most:,}. "
+            "Write a PNG."
+        )
+    if kind == "JPEG" and len(image.exif or b"") > _JPEG_EXIF_MOST:
+        raise WriteFailed(f"EXIF of {len(image.exif or b''):,} bytes does not fit into a JPEG. Write a PNG.")
+    if kind == "JPEG" and len(image.xmp or b"") > _JPEG_XMP_MOST:
+        raise WriteFailed(f"XMP of {len(image.xmp or b''):,} bytes does not fit into a JPEG. Write a PNG.")
+
+
+@contextmanager
+def _write_explained(path: Path | None) -> Iterator[None]:
+    """Turn a failure to encode or to write into one sentence with the file's name."""
+    start = "" if path is None else f"{path}: "
+    try:
+        yield
+    except WriteFailed as error:
+        raise WriteFailed(f"{start}{error}") from error.__cause__
+    except MemoryError as error:
+        raise NotEnoughMemory(f"{start}not enough memory to encode it. Close other programs.") from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            reason = "the disk is full. Make room, or write to another disk."
+        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            reason = "no permission to write there. Choose another folder."
+        elif error.errno in {errno.EISDIR, errno.ENOTDIR, errno.EEXIST}:
+            reason = "a folder of this name, or a file in place of its folder, is in the way. Choose another name."
+        else:
+            reason = f"cannot be written: {error.strerror or error}. Choose another folder."
+        raise WriteFailed(f"{start}{reason}") from error
+
+
+def _encode_into(image: Image, kind: str, file: BinaryIO) -> None:
+    pixels, alpha = image.pixels, image.alpha
+    if image.bit_depth == 16 and kind not in _HOLDS_16_BITS:
+        pixels = _to_8_bits(pixels)
+        alpha = None if alpha is None else _to_8_bits(alpha)
+    if alpha is not None and kind not in _HOLDS_ALPHA:
+        pixels, alpha = _on_white(pixels, alpha), None
+    # WebP knows no grey: its pixels come back as RGB, and a grey profile on them would be a broken file.
+    icc = profiles.fitting_profile(image.icc, is_grey=image.is_grey and kind != "WEBP")
+    stored = Stored(pixels, alpha, icc, image.exif, image.xmp, image.dpi, jpeg=image.jpeg, lossless=image.lossless)
+    if kind == "TIFF":
+        tiff.write_tiff(file, stored)
+    elif kind == "PNG" and image.bit_depth == 16:
+        deep.write_png(file, stored)
+    else:
+        pillow.write_plain(file, stored, kind)
+
+
+def _to_8_bits(samples: np.ndarray) -> np.ndarray:
+    """16-bit samples rounded to 8: 65535 is 255 x 257."""
+    small = np.empty(samples.shape, np.uint8)
+    for top in range(0, samples.shape[0], _ROWS):
+        small[top : top + _ROWS] = (samples[top : top + _ROWS].astype(np.uint32) + 128) // 257
+    return small
+
+
+def _on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """8-bit pixels laid on white; merely dropping alpha would show what it hides."""
+    laid = np.empty_like(pixels)
+    for top in range(0, pixels.shape[0], _ROWS):
+        strip = pixels[top : top + _ROWS].astype(np.uint32)
+        opacity = alpha[top : top + _ROWS].astype(np.uint32)
+        if strip.ndim == 3:
+            opacity = opacity[..., None]
+        laid[top : top + _ROWS] = (strip * opacity + 255 * (255 - opacity) + 127) // 255
+    return laid

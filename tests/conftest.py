@@ -1,0 +1,101 @@
+"""Fixtures that every package's tests share. Pictures are made in code, from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+MakePhoto = Callable[..., np.ndarray]
+
+
+def draw_photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A made-up photo: smooth colour, a few hard-edged shapes, fine texture in half of them. (H, W, 3) uint8."""
+    rng = np.random.default_rng([seed, height, width])
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    # Corners of random colours, joined smoothly, as a sky or an out-of-focus wall is.
+    corners = rng.uniform(0.15, 0.85, (2, 2, 3))
+    v, u = (y / max(1, height - 1))[..., None], (x / max(1, width - 1))[..., None]
+    picture = (1 - v) * ((1 - u) * corners[0, 0] + u * corners[0, 1]) + v * (
+        (1 - u) * corners[1, 0] + u * corners[1, 1]
+    )
+    for index in range(6):
+        centre_y, centre_x = rng.uniform(0, height), rng.uniform(0, width)
+        radius_y, radius_x = rng.uniform(0.08, 0.3, 2) * (height, width)
+        down, across = (y - centre_y) / max(1, radius_y), (x - centre_x) / max(1, radius_x)
+        inside = (down**2 + across**2 < 1) if index % 3 else (np.maximum(abs(down), abs(across)) < 1)
+        fill = np.broadcast_to(rng.uniform(0.05, 0.95, 3), picture.shape)
+        if index % 2:
+            stripes = np.sin(x * rng.uniform(0.2, 1.5) + y * rng.uniform(0.2, 1.5))[..., None]
+            fill = fill + 0.1 * stripes
+        picture = np.where(inside[..., None], fill, picture)
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def make_photo() -> MakePhoto:
+    """A function (height, width, seed=0) -> (H, W, 3) uint8: a made-up photo, the same for the same arguments."""
+    return draw_photo
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of six PNG photos, `large/0.png` to `5.png`, with a SOURCES.tsv: four train, one val, one test."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "large").mkdir()
+    lines = ["file\tlicence\tsplit"]
+    for index, split in enumerate(("train", "train", "train", "train", "val", "test")):
+        name = f"large/{index}.png"
+        side = 256 if split == "val" else 72
+        PillowImage.fromarray(draw_photo(side, side + 16, index)).save(folder / name)
+        lines.append(f"{name}\tCC0-1.0\t{split}")
+    (folder / "SOURCES.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Path:
+    """A folder of shards packed from `photo_folder`, for training a few steps."""
+    from training.data import find_photos, pack
+
+    out = tmp_path_factory.mktemp("shards")
+    pack(find_photos(photo_folder), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the recipe denoise-fast with a very small network and random weights."""
+    import torch
+
+    from training.recipes import find_recipe
+    from training.settings import Settings
+
+    torch.manual_seed(0)
+    hparams = {"stem": 2, "channels": (8, 12), "blocks": (1, 1)}
+    network = dataclasses.replace(find_recipe("denoise"), hparams=hparams).build()
+    for parameter in network.parameters():
+        # Blocks start as the identity; random weights make every path, and so the whole reach, count.
+        torch.nn.init.normal_(parameter, std=0.1)
+    path = tmp_path_factory.mktemp("checkpoint") / "best.pt"
+    state = {
+        "recipe": "denoise-fast",
+        "hparams": hparams,
+        "settings": dataclasses.asdict(Settings()),
+        "progress": {"step": 0, "elapsed": 0.0, "best": 0.0},
+        "ema": network.state_dict(),
+    }
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_denoiser(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """The ONNX file that the real export makes of `tiny_checkpoint`."""
+    from training.export import export_checkpoint
+
+    return export_checkpoint(tiny_checkpoint, tmp_path_factory.mktemp("models"))

@@ -1,0 +1,194 @@
+"""The engine: what it refuses, what it keeps, and that nobody can see where tiles met."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ImageCms
+from restore import engine
+from restore.engine import available_cpus, open_model
+from restore.errors import BadOption, ModelNotFound, NotEnoughMemory, UnsupportedModel
+from restore.image import Image
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture(scope="module")
+def denoiser(tiny_denoiser):
+    """A real network of the denoiser's kind, small and with random weights, exported."""
+    return open_model(tiny_denoiser, device="cpu")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tile=st.integers(1, 160),
+    sigma=st.floats(0, 75 / 255),
+    seed=st.integers(0, 9),
+)
+def test_tiles_leave_no_seam(denoiser, height, width, tile, sigma, seed):
+    noisy = np.random.default_rng(seed).normal(0.5, 0.4, (height, width, 3)).astype(np.float32)
+    whole = denoiser.run_array(noisy, tile=None, sigma=sigma)["restored"]
+    tiled = denoiser.run_array(noisy, tile=tile, sigma=sigma)["restored"]
+    # The bar. Convolutions of different sizes may add in another order, so the last bits can differ.
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(height=st.integers(1, 150), width=st.integers(1, 150), tile=st.integers(1, 160), grey=st.booleans())
+def test_tiles_leave_no_level_of_difference(denoiser, height, width, tile, grey):
+    shape = (height, width) if grey else (height, width, 3)
+    image = Image(np.random.default_rng(height).integers(0, 256, shape, np.uint8))
+    whole = denoiser(image, tile=None, sigma=0.1).image.pixels
+    tiled = denoiser(image, tile=tile, sigma=0.1).image.pixels
+    np.testing.assert_array_equal(tiled, whole)
+
+
+def test_all_that_is_not_pixels_comes_from_the_source(denoiser):
+    alpha = np.arange(48, dtype=np.uint16).reshape(6, 8)
+    image = Image(np.full((6, 8, 3), 30000, np.uint16), alpha=alpha, icc=SRGB, exif=b"exif", dpi=(300.0, 300.0))
+    restored = denoiser(image, sigma=0.2).image
+    assert restored.pixels.dtype == np.uint16
+    assert restored.pixels.shape == (6, 8, 3)
+    assert restored.alpha is alpha
+    assert (restored.icc, restored.exif, restored.dpi) == (SRGB, b"exif", (300.0, 300.0))
+
+
+def test_grey_stays_grey(denoiser):
+    image = Image(np.random.default_rng(0).integers(0, 256, (20, 31), np.uint8))
+    assert denoiser(image, sigma=0.2).image.pixels.shape == (20, 31)
+
+
+def test_a_clean_picture_comes_back_as_the_same_object(denoiser, make_photo):
+    image = Image(np.full((64, 64, 3), 99, np.uint8))
+    done = denoiser(image)
+    assert done.image is image
+    assert not done.changed(image)
+    assert done.found == {"sigma": 0.0}
+
+
+def test_a_noisy_picture_is_measured_once_and_changed(denoiser, make_photo):
+    noise = np.random.default_rng(0).normal(0, 25, (200, 200, 3))
+    image = Image(np.clip(make_photo(200, 200) + noise, 0, 255).astype(np.uint8))
+    done = denoiser(image)
+    assert done.changed(image)
+    assert done.found["sigma"] * 255 == pytest.approx(25, abs=4)
+
+
+def test_progress_rises_to_one(denoiser):
+    shares = []
+    denoiser(Image(np.zeros((300, 200, 3), np.uint8)), tile=100, sigma=0.1, progress=shares.append)
+    assert len(shares) > 1
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+
+
+def test_threads_may_share_a_restorer(denoiser):
+    pictures = [np.random.default_rng(i).random((40 + i, 50, 3)).astype(np.float32) for i in range(8)]
+    expected = [denoiser.run_array(p, sigma=0.1)["restored"] for p in pictures]
+    answers = [None] * len(pictures)
+
+    def work(index):
+        answers[index] = denoiser.run_array(pictures[index], sigma=0.1)["restored"]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(pictures))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for answer, wanted in zip(answers, expected, strict=True):
+        np.testing.assert_array_equal(answer, wanted)
+
+
+def test_an_unknown_parameter_is_refused_by_name(denoiser):
+    with pytest.raises(BadOption, match="no parameter 'strength'; it has: sigma"):
+        denoiser(Image(np.zeros((4, 4, 3), np.uint8)), strength=1.0)
+
+
+def test_a_sigma_beyond_the_trained_range_is_refused(denoiser):
+    with pytest.raises(BadOption, match=r"sigma 90 is above 75"):
+        denoiser(Image(np.zeros((4, 4, 3), np.uint8)), sigma=90 / 255)
+
+
+def test_a_tile_of_nothing_is_refused(denoiser):
+    with pytest.raises(BadOption, match="--tile 0"):
+        denoiser(Image(np.zeros((4, 4, 3), np.uint8)), sigma=0.1, tile=0)
+
+
+def test_cuda_without_a_provider_is_refused_loudly(tiny_denoiser, monkeypatch):
+    monkeypatch.setattr(engine.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(BadOption, match="no CUDA provider"):
+        open_model(tiny_denoiser, device="cuda")
+
+
+@pytest.mark.parametrize(("option", "value"), [("device", "tpu"), ("threads", 0)])
+def test_a_senseless_option_is_refused(tiny_denoiser, option, value):
+    with pytest.raises(BadOption, match=f"--{option} {value}"):
+        open_model(tiny_denoiser, **{option: value})
+
+
+def test_a_file_that_is_no_onnx_is_refused(tmp_path):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(UnsupportedModel, match="not a model that onnxruntime can load"):
+        open_model(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelNotFound, match=r"none\.onnx: no such model file"):
+        open_model(tmp_path / "none.onnx")
+
+
+def test_a_file_without_our_spec_is_refused(tiny_denoiser, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tiny_denoiser)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    with pytest.raises(UnsupportedModel, match=r"without the entry restore\.spec"):
+        open_model(tmp_path / "bare.onnx")
+
+
+def test_a_spec_that_does_not_fit_its_graph_is_refused(tiny_denoiser, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tiny_denoiser)
+    model.metadata_props[0].value = model.metadata_props[0].value.replace('"sigma"', '"level"')
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(UnsupportedModel, match="names the inputs image, level, its graph has image, sigma"):
+        open_model(tmp_path / "odd.onnx")
+
+
+def test_a_failed_allocation_becomes_a_sentence(denoiser, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("BFCArena: Failed to allocate memory for requested buffer")
+
+    monkeypatch.setattr(denoiser._session, "_session", type("Fake", (), {"run": fail})())
+    with pytest.raises(NotEnoughMemory, match=r"a tile of 8 x 4 pixels. Try a smaller --tile"):
+        denoiser(Image(np.zeros((4, 8, 3), np.uint8)), sigma=0.1)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+        ({"cpu.max": "much\n"}, None),
+    ],
+)
+def test_a_control_groups_quota_is_read(tmp_path, files, expected):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert engine._cgroup_quota(tmp_path) == expected
+
+
+def test_threads_stay_within_the_quota(monkeypatch):
+    monkeypatch.setattr(engine, "_cgroup_quota", lambda _: 0.5)
+    assert available_cpus() == 1

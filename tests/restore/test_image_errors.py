@@ -1,0 +1,341 @@
+"""What is said of files that are no picture or that cannot be written, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import resource
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+
+from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
+from restore.image import Image, encode, probe_size, read, write
+
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+DEEP_NOISE = NOISE.astype(np.uint16) * 256 + 7
+
+
+def saved(pixels: np.ndarray, format: str, **options: object) -> bytes:  # noqa: A002
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+def tiff(pixels: np.ndarray, **options: object) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, **options)
+    return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    data = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + data + struct.pack(">I", zlib.crc32(data))
+    return start + struct.pack(">I", 1000) + b"IDAT"
+
+
+def said_of(source: Path | bytes, **options: object) -> str:
+    with pytest.raises(UnreadableImage) as caught:
+        read(source, **options)
+    return str(caught.value)
+
+
+# Reading
+
+
+def test_a_missing_file(tmp_path):
+    path = tmp_path / "gone.jpg"
+    assert said_of(path) == f"{path}: no such file. Is the name spelled right?"
+
+
+def test_a_folder(tmp_path):
+    assert said_of(tmp_path) == f"{tmp_path}: a folder, not a picture. Name a file in it."
+
+
+def test_a_file_without_permission(tmp_path, monkeypatch):
+    path = tmp_path / "locked.jpg"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # By monkeypatch and not chmod: root may read everything.
+    monkeypatch.setattr(Path, "open", refuse)
+    assert said_of(path) == f"{path}: no permission to read it. Change its mode or ask its owner."
+
+
+def test_an_empty_file(tmp_path):
+    path = tmp_path / "empty.png"
+    path.write_bytes(b"")
+    assert said_of(path) == f"{path}: the file is empty (0 bytes). Is the download complete?"
+
+
+@pytest.mark.parametrize("content", [b"Dear diary, today I saw a jay.", b"\0" * 100, b"P", b"\xff\xd8"])
+def test_a_file_that_is_no_picture(content, tmp_path):
+    path = tmp_path / "letter.jpg"
+    path.write_bytes(content)
+    assert said_of(path).startswith(f"{path}: not a picture that can be read. Give a JPEG, PNG, TIFF, WebP")
+
+
+def test_a_heic_file():
+    assert said_of(b"\0\0\0\x18ftypheic" + bytes(50)) == (
+        "the picture: a HEIC, AVIF or video file. Save it as JPEG or PNG first."
+    )
+
+
+def test_bytes_are_called_by_the_name_given():
+    assert said_of(b"", name="upload.png").startswith("upload.png: the file is empty")
+
+
+WHOLE = {
+    "jpeg": saved(NOISE, "JPEG"),
+    "progressive jpeg": saved(NOISE, "JPEG", progressive=True),
+    "png": saved(NOISE, "PNG"),
+    "deep png": encode(Image(DEEP_NOISE), "PNG"),
+    "webp": saved(NOISE, "WEBP"),
+    "bmp": saved(NOISE, "BMP"),
+    "ppm": saved(NOISE, "PPM"),
+    "deep ppm": b"P6 30 40 65535 " + DEEP_NOISE.astype(">u2").tobytes(),
+    "tiff": tiff(NOISE),
+    "deep tiff": tiff(DEEP_NOISE, photometric="rgb"),
+    "gif": saved(NOISE, "GIF"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_that_ends_early(kind, tmp_path):
+    whole = WHOLE[kind]
+    read(whole)
+    path = tmp_path / "half.img"
+    path.write_bytes(whole[: len(whole) // 2])
+    assert said_of(path) == f"{path}: the file ends early ({len(whole) // 2:,} bytes). Is the download complete?"
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("length", [2, 3, 9, 12, 20, 33, 60, 100, -400, -30])
+def test_a_file_cut_anywhere_gets_one_sentence(kind, length):
+    # A cut that takes no pixel (the last padding of a GIF or TIFF) may still be read.
+    try:
+        read(WHOLE[kind][:length])
+    except UnreadableImage as error:
+        assert re.fullmatch(r"the picture: [^\n]+[.?]", str(error))  # noqa: PT017 - not always raised
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_with_wrong_bytes_is_read_or_refused_but_never_crashes(kind):
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        broken = bytearray(WHOLE[kind])
+        for place in rng.integers(0, len(broken), 5):
+            broken[place] = rng.integers(0, 256)
+        try:
+            read(bytes(broken), max_pixels=10_000)
+        except (UnreadableImage, NotEnoughMemory) as error:
+            assert re.fullmatch(r"the picture: [^\n]+[.?]", str(error))  # noqa: PT017 - not always raised
+
+
+def test_damaged_data_inside_a_whole_file():
+    broken = bytearray(WHOLE["deep png"])
+    middle = len(broken) // 2
+    broken[middle : middle + 100] = bytes(100)
+    assert re.fullmatch(r"the picture: the picture is damaged \(.+\)\. Is there another copy\?", said_of(bytes(broken)))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "said"),
+    [
+        (np.zeros((4, 4), np.float32), {}, "a float TIFF. Save it as 16-bit integers first."),
+        (np.zeros((4, 4, 3), np.float16), {"photometric": "rgb"}, "a float TIFF. Save it as 16-bit integers first."),
+        (np.zeros((4, 4), np.uint32), {}, "a TIFF of 32 bits per sample. Save it with 8 or 16 bits first."),
+        (
+            np.zeros((4, 4), np.int16),
+            {},
+            "a TIFF of signed 16-bit integers. Save it as unsigned 16-bit integers first.",
+        ),
+        (
+            np.zeros((4, 4), np.complex64),
+            {},
+            "a TIFF of complex numbers, not a photo. Save its magnitude as 16-bit integers first.",
+        ),
+        (
+            np.zeros((4, 4, 5), np.uint8),
+            {"photometric": "rgb", "planarconfig": "contig", "extrasamples": ["unspecified"] * 2},
+            "a TIFF of 5 channels. Save it as RGB, with alpha or without, first.",
+        ),
+        (
+            np.zeros((4, 4, 4), np.uint16),
+            {"photometric": "separated"},
+            "a 16-bit TIFF that is neither grey nor RGB. Convert it to RGB first.",
+        ),
+        (
+            np.zeros((4, 4), np.uint8),
+            {"photometric": 32803},
+            "a TIFF of a colour space that is not supported. Save it as RGB first.",
+        ),
+        (
+            np.zeros((4, 4), np.uint8),
+            {"extratags": [(50706, 1, 4, b"\1\4\0\0", True)]},
+            "a camera raw file. Develop it to a TIFF or JPEG first.",
+        ),
+        (np.zeros((4, 4), np.uint8), {"subfiletype": 1}, "a camera raw file. Develop it to a TIFF or JPEG first."),
+    ],
+)
+def test_a_tiff_that_is_no_photo_in_8_or_16_bits(pixels, options, said):
+    assert said_of(tiff(pixels, **options)) == f"the picture: {said}"
+
+
+def test_a_pfm_of_floats():
+    assert said_of(b"Pf\n1 1\n-1.0\n" + bytes(4)).startswith("the picture: not a picture that can be read")
+
+
+def test_plain_text_ppm_of_16_bits():
+    assert said_of(b"P3 1 1 1000 1 2 3") == (
+        "the picture: a plain-text PGM or PPM above 8 bits. Save it as a binary one (P5 or P6) first."
+    )
+
+
+def test_a_picture_above_the_limit_is_refused_before_it_is_decoded():
+    # The file has a header alone: had anything been decoded, the message would be another.
+    assert said_of(png_header(30_000, 20_000)) == (
+        "the picture: 30000 x 20000 pixels are 600 megapixels, above the limit of 400. "
+        "Raise the limit if the file is trusted, or scale it down first."
+    )
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_the_limit_counts_pixels_in_every_format(kind):
+    assert read(WHOLE[kind], max_pixels=1200).pixels.shape == (40, 30, 3)
+    assert "above the limit of" in said_of(WHOLE[kind], max_pixels=1199)
+    assert read(WHOLE[kind], max_pixels=None).pixels.shape == (40, 30, 3)
+    assert probe_size(WHOLE[kind]) == (40, 30)
+
+
+def test_probing_says_the_same_of_a_file_that_is_no_picture():
+    with pytest.raises(UnreadableImage, match="the picture: not a picture that can be read"):
+        probe_size(b"Dear diary, today I saw a jay.")
+
+
+def test_memory_that_does_not_suffice_is_said(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("restore.formats.pillow.np.empty", refuse)
+    with pytest.raises(NotEnoughMemory, match="the picture: not enough memory to decode it"):
+        read(WHOLE["jpeg"])
+
+
+# Writing
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.jpg.part"])
+def test_an_unknown_suffix_is_refused_and_nothing_is_made(name, tmp_path):
+    with pytest.raises(BadOption, match=r"Use one of \.png \.jpg"):
+        write(Image(NOISE), tmp_path / "new" / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(BadOption, match=r"GIF cannot be written\. Use one of BMP, JPEG, PNG, TIFF, WEBP\."):
+        encode(Image(NOISE), "GIF")
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    old = tmp_path / "old.png"
+    old.write_bytes(b"old")
+    for path in (old, tmp_path / "new.png", tmp_path / "deep" / "er" / "new.png"):
+        with pytest.raises(WriteFailed) as caught:
+            write(Image(NOISE), path)
+        assert str(caught.value) == f"{path}: the disk is full. Make room, or write to another disk."
+    assert [path.name for path in tmp_path.iterdir()] == ["old.png"]
+    assert old.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp"])
+@pytest.mark.parametrize("pixels", [NOISE, DEEP_NOISE], ids=["8", "16"])
+def test_a_write_that_breaks_off_midway_leaves_nothing_behind(suffix, pixels, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The system itself refuses to let any file grow beyond 200 bytes, as a full disk would.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        with pytest.raises(WriteFailed) as caught:
+            write(Image(pixels), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value) == f"{path}: cannot be written: File too large. Choose another folder."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_permission(tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(WriteFailed, match=r"no permission to write there\. Choose another folder\."):
+        write(Image(NOISE), tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    for path in (tmp_path / f"{'n' * 300}.png", tmp_path / ("n" * 300) / "a.png"):
+        with pytest.raises(WriteFailed, match=r"cannot be written: File name too long\. Choose another folder\."):
+            write(Image(NOISE), path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(WriteFailed, match=r"in the way\. Choose another name\."):
+        write(Image(NOISE), tmp_path / "out" / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_where_the_file_should_be(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(WriteFailed, match=r"in the way\. Choose another name\."):
+        write(Image(NOISE), tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(Image(NOISE), tmp_path / "sub" / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("suffix", "kind", "most"), [("webp", "WEBP", 16_383), ("jpg", "JPEG", 65_500)])
+def test_the_longest_side_of_a_format_is_held_and_no_longer_one(suffix, kind, most, tmp_path):
+    strip = np.zeros((1, most + 1), np.uint8)
+    path = tmp_path / f"a.{suffix}"
+    with pytest.raises(WriteFailed) as caught:
+        write(Image(strip), path)
+    assert str(caught.value) == (
+        f"{path}: {most + 1} x 1 pixels are too many for {kind}, whose longest side is {most:,}. Write a PNG."
+    )
+    assert list(tmp_path.iterdir()) == []
+    write(Image(strip[:, 1:]), path)
+    assert read(path).width == most
+
+
+@pytest.mark.parametrize(("part", "most"), [("exif", 65_527), ("xmp", 65_504)])
+def test_metadata_too_large_for_a_jpeg_is_said_and_not_dropped(part, most):
+    kept = Image(NOISE, **{part: b"II*\0\x08\0\0\0" + bytes(most - 8)})
+    assert getattr(read(encode(kept, "JPEG")), part) == getattr(kept, part)
+    with pytest.raises(
+        WriteFailed, match=f"{part.upper()} of {most + 1:,} bytes does not fit into a JPEG. Write a PNG"
+    ):
+        encode(Image(NOISE, **{part: bytes(most + 1)}), "JPEG")

@@ -1,0 +1,117 @@
+"""ARCHITECTURE's table of who may import whom, and what a plain import must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STDLIB = sys.stdlib_module_names
+
+#: Third-party packages for a whole package, and beyond that for single modules.
+THIRD_PARTY = {
+    "restore": {"numpy", "PIL"},
+    "models": {"torch"},
+    "training": {"torch", "numpy", "PIL"},
+}
+EXTRA = {
+    "restore/formats/deep.py": {"imagecodecs"},
+    "restore/formats/tiff.py": {"tifffile"},
+    "restore/engine.py": {"onnxruntime"},
+    "restore/cli.py": {"typer", "rich"},
+    "restore/web.py": {"gradio"},
+    "training/loop.py": {"rich"},
+    "training/__main__.py": {"rich"},
+    "training/evaluate.py": {"cv2", "skimage", "bm3d", "rich"},
+    "training/bench.py": {"onnx", "onnxruntime"},
+    "training/export.py": {"onnx"},
+}
+#: Our own packages and modules that each may name.
+OWN = {
+    "restore": {"restore"},
+    "models": {"models"},
+    "training": {
+        "training",
+        "models",
+        *(f"restore.{m}" for m in ("image", "contract", "color", "noise", "store", "engine", "steps", "errors")),
+    },
+}
+#: Inside restore, a module may import only from the layers before its own.
+LAYERS = (
+    {"errors"},
+    {"formats"},
+    {"image", "contract", "tiles", "store", "noise"},
+    {"engine"},
+    {"batch"},
+    {"web"},
+    {"cli"},
+    {"__main__", "__init__"},
+)
+
+FILES = sorted(p.relative_to(ROOT).as_posix() for name in THIRD_PARTY for p in (ROOT / name).rglob("*.py"))
+
+
+def imported(path: str) -> set[str]:
+    """Dotted names of all that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            # `from restore import store` names a module, `from restore.errors import X` lies in one.
+            own_package = node.module in THIRD_PARTY
+            found |= {f"{node.module}.{alias.name}" if own_package else str(node.module) for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_imports_only_what_its_package_may(path):
+    package = path.split("/")[0]
+    allowed = THIRD_PARTY[package] | EXTRA.get(path, set())
+    if package == "training":
+        allowed = allowed | {"torchvision"}
+    for name in imported(path):
+        top = name.split(".")[0]
+        if top in THIRD_PARTY:
+            assert top in OWN[package] or ".".join(name.split(".")[:2]) in OWN[package], f"{path} imports {name}"
+        else:
+            assert top in STDLIB or top in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.startswith("training/")])
+def test_torchvision_waits_inside_functions(path):
+    tree = ast.parse((ROOT / path).read_text("utf-8"))
+    at_top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert not [n for n in at_top if "torchvision" in ast.unparse(n)]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.startswith("restore/")])
+def test_imports_inside_restore_point_one_way(path):
+    order = {module: level for level, layer in enumerate(LAYERS) for module in layer}
+    own = path.split("/")[1].removesuffix(".py")
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "restore" and len(parts) > 1 and parts[1] in order:
+            assert order[parts[1]] < order[own] or own == parts[1] == "formats", f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("code", "forbidden"),
+    [
+        ("import restore", "torch onnx onnxruntime gradio fastapi ray numpy PIL"),
+        ("import runpy, sys; sys.argv = ['restore', '--help']; runpy.run_module('restore', run_name='__main__')",
+         "torch onnx onnxruntime gradio fastapi ray numpy PIL"),
+        ("import restore; restore.open_model; restore.read", "torch onnx gradio fastapi ray models training"),
+    ],
+)  # fmt: skip
+def test_a_plain_start_loads_nothing_heavy(code, forbidden):
+    program = f"import atexit, sys; atexit.register(lambda: print('LOADED', *sys.modules)); {code}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split("LOADED ")[1].split())
+    assert not loaded & set(forbidden.split())
