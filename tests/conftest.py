@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +100,72 @@ def tiny_denoiser(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Pat
     from training.export import export_checkpoint
 
     return export_checkpoint(tiny_checkpoint, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with `denoise-fast`: mixes a picture with its 3 x 3 mean, the more the higher sigma.
+
+    restored = image + min(4 sigma, 1) (mean - image), so that a level that was not heeded shows.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from restore import store
+    from restore.contract import SPEC_KEY, ModelSpec, Param
+
+    sigma = Param(name="sigma", min=0.0, max=75 / 255, scale=255.0, unit="of 255", help="how strong the noise is")
+    made_by = {"commit": "0000000", "seed": "0"}
+    spec = ModelSpec(name="denoise-fast", task="denoise", answer="image", reach=1, params=(sigma,), made_by=made_by)
+    constants = {
+        "kernel": np.full((3, 1, 3, 3), 1 / 9, np.float32),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+        "column": np.array([-1, 1, 1, 1], np.int64),
+        "four": np.float32(4),
+        "one": np.float32(1),
+    }
+    nodes = [
+        helper.make_node("Pad", ["image", "pads"], ["padded"], mode="edge"),
+        helper.make_node("Conv", ["padded", "kernel"], ["mean"], group=3),
+        helper.make_node("Sub", ["mean", "image"], ["difference"]),
+        helper.make_node("Mul", ["sigma", "four"], ["strong"]),
+        helper.make_node("Min", ["strong", "one"], ["weight"]),
+        helper.make_node("Reshape", ["weight", "column"], ["weights"]),
+        helper.make_node("Mul", ["difference", "weights"], ["change"]),
+        helper.make_node("Add", ["image", "change"], ["restored"]),
+    ]
+    picture = ["N", 3, "H", "W"]
+    graph = helper.make_graph(
+        nodes,
+        "smoother",
+        [
+            helper.make_tensor_value_info("image", TensorProto.FLOAT, picture),
+            helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N"]),
+        ],
+        [helper.make_tensor_value_info("restored", TensorProto.FLOAT, picture)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
+    folder = tmp_path_factory.mktemp("models")
+    onnx.save(model, folder / "denoise-fast.onnx")
+    about = {"licence": "CC0-1.0", "figures": {"psnr/25": 20.5}}
+    store.publish(folder, "denoise-fast", task="denoise", tier="fast", about=about)
+    return folder
+
+
+@pytest.fixture
+def run(smoother: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A function that runs `restore ARGS` in an empty folder, where the `smoother` is the only model."""
+    from typer.testing import CliRunner, Result
+
+    from restore import cli, store
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESTORE_MODELS", str(smoother))
+    monkeypatch.setattr(store, "BUNDLED", tmp_path / "no-models")
+
+    def run(*args: str, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(cli.app, args, input=stdin, prog_name="restore")
+
+    return run

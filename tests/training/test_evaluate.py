@@ -1,0 +1,239 @@
+"""Evaluation: the same noise for every row, figures by hand, baselines remembered."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from restore.errors import ModelNotFound
+from restore.image import Image
+from training import TrainingError, evaluate
+from training.evaluate import NOISY, Method, add_noise, evaluate_clean, measure, model_methods, read_pictures
+from training.tables import published_figures
+
+
+@pytest.fixture
+def grey() -> list[Image]:
+    """Two plain pictures of middle grey, on which noise of 25 is hardly ever clipped (five sigma)."""
+    return [Image(np.full((64, 80, 3), level, np.uint8)) for level in (127, 128)]
+
+
+@pytest.fixture
+def folder(tmp_path, make_photo):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(2):
+        PillowImage.fromarray(make_photo(32, 40, index)).save(folder / f"{index}.png")
+    (folder / "README.txt").write_text("not a picture")
+    return folder
+
+
+def remembering(seen: list) -> Method:
+    def denoise(noisy, sigma):
+        seen.append((noisy.copy(), sigma))
+        return np.zeros_like(noisy)
+
+    return Method(name="black", denoise=denoise)
+
+
+def test_noise_is_what_the_module_says_it_is():
+    clean = np.full((4, 5, 3), 0.5, np.float32)
+    normal = np.random.default_rng([7, 2, 25]).standard_normal((4, 5, 3), dtype=np.float32)
+    np.testing.assert_allclose(add_noise(clean, seed=7, index=2, sigma_255=25), 0.5 + 25 / 255 * normal, atol=1e-6)
+
+
+def test_the_noisy_row_is_minus_20_log_sigma(grey):
+    (row,) = evaluate.evaluate(grey, [NOISY], sigmas=[10, 25])
+    for sigma in (10, 25):
+        # 30,720 samples: the variance is known to 0.8 %, which is 0.035 dB; three of these.
+        assert row.scores[sigma].psnr == pytest.approx(-20 * math.log10(sigma / 255), abs=0.105)
+
+
+def test_answers_are_clipped_but_not_rounded(grey):
+    off = Method(name="off", denoise=lambda noisy, _: np.full_like(noisy, 127 / 255 + 0.0005))
+    above = Method(name="above", denoise=lambda noisy, _: np.full_like(noisy, 2.0))
+    first, second = evaluate.evaluate(grey[:1], [off, above], sigmas=[25])
+    # Rounding to 8 bit would take 0.0005 (an eighth of a level) to 0; an answer of 2 counts as 1.
+    assert first.scores[25].psnr == pytest.approx(-20 * math.log10(0.0005), abs=0.01)
+    assert second.scores[25].psnr == pytest.approx(-20 * math.log10(128 / 255), abs=0.01)
+
+
+def test_a_row_is_the_mean_over_pictures_in_db(grey):
+    black = Method(name="black", denoise=lambda noisy, _: np.zeros_like(noisy))
+    (row,) = evaluate.evaluate(grey, [black], sigmas=[25])
+    expected = (-20 * math.log10(127 / 255) - 20 * math.log10(128 / 255)) / 2
+    assert row.scores[25].psnr == pytest.approx(expected, abs=1e-4)
+
+
+def test_every_row_gets_the_same_noise(grey):
+    first, second = [], []
+    evaluate.evaluate(grey, [remembering(first), remembering(second)], sigmas=[15, 50], seed=3)
+    assert [sigma for _, sigma in first] == pytest.approx([15 / 255, 15 / 255, 50 / 255, 50 / 255])
+    for (one, _), (other, _) in zip(first, second, strict=True):
+        assert np.array_equal(one, other)
+    assert not np.array_equal(first[0][0] - 127 / 255, first[1][0] - 128 / 255)
+
+
+def test_another_seed_is_other_noise(grey):
+    seen = []
+    for seed in (0, 1):
+        evaluate.evaluate(grey[:1], [remembering(seen)], sigmas=[15], seed=seed)
+    assert not np.array_equal(seen[0][0], seen[1][0])
+
+
+def test_a_method_with_a_version_is_measured_once(grey, tmp_path):
+    calls = []
+
+    def denoise(noisy, sigma):
+        calls.append(sigma)
+        return noisy
+
+    slow = Method(name="slow", denoise=denoise, version="slow-1")
+    first = evaluate.evaluate(grey, [slow], sigmas=[15, 25], cache=tmp_path)
+    assert len(calls) == 4
+    assert evaluate.evaluate(grey, [slow], sigmas=[15, 25], cache=tmp_path) == first
+    assert len(calls) == 4
+    # Another seed, another place in the order or another version is another measurement.
+    evaluate.evaluate(grey, [slow], sigmas=[15], seed=1, cache=tmp_path)
+    evaluate.evaluate(grey[::-1], [slow], sigmas=[15], cache=tmp_path)
+    evaluate.evaluate(grey, [Method(name="slow", denoise=denoise, version="slow-2")], sigmas=[15], cache=tmp_path)
+    assert len(calls) == 4 + 2 + 2 + 2
+
+
+def test_non_local_means_reports_its_best_strength(make_photo, monkeypatch):
+    monkeypatch.setattr(evaluate, "_NLM_STRENGTHS", (0.01, 0.6))
+    pictures = [Image(make_photo(48, 48))]
+    row = evaluate.non_local_means(pictures, sigmas=[25], seed=0, cache=None)
+    (noisy,) = evaluate.evaluate(pictures, [NOISY], sigmas=[25])
+    # h = 0.01 sigma does nothing at all.
+    assert row.method == "OpenCV non-local means, h = 0.6 sigma"
+    assert row.scores[25].psnr > noisy.scores[25].psnr + 2
+
+
+def test_bm3d_runs_where_its_package_is(folder, monkeypatch, capsys):
+    fake = types.SimpleNamespace(bm3d_rgb=lambda noisy, sigma: np.full_like(noisy, 0.5))
+    monkeypatch.setitem(sys.modules, "bm3d", fake)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "4.0")
+    report = measure(folder, models=[], baselines=["bm3d"], sigmas=[25])
+    assert [row.method for row in report.rows] == ["noisy picture", "BM3D"]
+
+
+def test_bm3d_is_left_out_where_its_package_is_missing(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "bm3d", None)
+    report = measure(folder, models=[], baselines=["bm3d"], sigmas=[25])
+    assert [row.method for row in report.rows] == ["noisy picture"]
+    assert "left out: the baseline bm3d needs its package" in capsys.readouterr().err
+
+
+# Models
+
+
+def test_a_model_is_measured_told_the_noise_and_blind(folder, tiny_denoiser):
+    report = measure(folder, models=[str(tiny_denoiser)], baselines=[], sigmas=[25])
+    assert [row.method for row in report.rows] == [
+        "noisy picture",
+        f"{tiny_denoiser}, sigma known",
+        f"{tiny_denoiser}, blind",
+    ]
+    assert [row.model for row in report.rows] == [None, "denoise-fast", None]
+
+
+def test_a_checkpoint_and_its_export_measure_alike(folder, tiny_checkpoint, tiny_denoiser):
+    report = measure(folder, models=[str(tiny_checkpoint), str(tiny_denoiser)], baselines=[], sigmas=[25])
+    _, torch_row, onnx_row, _ = report.rows
+    # The export rounds the weights to float16: a relative 5e-4 a weight.
+    assert torch_row.scores[25].psnr == pytest.approx(onnx_row.scores[25].psnr, abs=0.02)
+
+
+def test_a_checkpoint_takes_pictures_of_any_size(tiny_checkpoint):
+    (method,), restorer = model_methods(str(tiny_checkpoint))
+    assert restorer is None
+    noisy = np.random.default_rng(0).random((5, 7, 3), dtype=np.float32)
+    whole = np.pad(noisy, ((0, 3), (0, 1), (0, 0)), mode="edge")
+    # The padding is edge padding to multiples of 4, so padding by hand changes nothing.
+    np.testing.assert_allclose(method.denoise(noisy, 0.1), method.denoise(whole, 0.1)[:5, :7], atol=1e-6)
+
+
+def test_an_unknown_model_is_refused_before_anything_is_measured(folder):
+    with pytest.raises(ModelNotFound, match="no model is called 'sharpen'"):
+        measure(folder, models=["sharpen"], baselines=["nlm"], sigmas=[25])
+
+
+def test_clean_pictures_that_come_back_count_as_100_db(grey):
+    class HalfHearted:
+        """Leaves the first picture as it is, and makes the second one level brighter."""
+
+        def __call__(self, image):
+            pixels = image.pixels if image.pixels[0, 0, 0] == 127 else image.pixels + 1
+            return types.SimpleNamespace(image=Image(pixels))
+
+    (row,) = evaluate_clean(grey, {"half": HalfHearted()})
+    one_level = 20 * math.log10(255)  # 48.13 dB
+    assert row.unchanged == 1
+    assert row.lowest == pytest.approx(one_level, abs=1e-3)
+    assert row.mean == pytest.approx((100 + one_level) / 2, abs=1e-3)
+
+
+# Folders, tables and reports
+
+
+def test_pictures_come_by_name_and_only_the_first_of_them(folder, make_photo):
+    assert len(read_pictures(folder)) == 2
+    (first,) = read_pictures(folder, limit=1)
+    assert np.array_equal(first.pixels, make_photo(32, 40, 0))
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="no such folder"):
+        read_pictures(tmp_path / "gone")
+    with pytest.raises(TrainingError, match="no picture in this folder"):
+        read_pictures(tmp_path)
+
+
+def test_a_report_is_a_pipe_table_and_json(folder, tiny_denoiser):
+    command = "python -m training eval denoise"
+    report = measure(folder, models=[str(tiny_denoiser)], baselines=[], sigmas=[15, 25], clean=True, command=command)
+    lines = report.to_markdown().splitlines()
+    assert lines[2] == "| method | sigma 15 | sigma 25 | s a picture |"
+    noisy = report.rows[0].scores
+    assert lines[4].startswith(
+        f"| noisy picture | {noisy[15].psnr:.2f} / {noisy[15].ssim:.4f} | {noisy[25].psnr:.2f} / "
+    )
+    assert f"| {tiny_denoiser}, blind | " in lines[-1]
+    plain = json.loads(report.to_json())
+    assert plain["pictures"] == 2
+    assert plain["command"] == command
+    assert plain["rows"][0]["scores"]["25"]["psnr"] == noisy[25].psnr
+    assert plain["clean"][0]["unchanged"] == report.clean[0].unchanged
+
+
+def test_publishing_takes_the_figures_of_the_model_that_was_told_the_noise(folder, tiny_denoiser, tmp_path):
+    report = measure(folder, models=[str(tiny_denoiser)], baselines=[], sigmas=[15, 25], command="the command")
+    path = tmp_path / "report.json"
+    path.write_text(report.to_json())
+    told = report.rows[1].scores
+    figures, command = published_figures(path, "denoise-fast")
+    assert figures == {"psnr/15": round(told[15].psnr, 3), "psnr/25": round(told[25].psnr, 3)}
+    assert command == "the command"
+    with pytest.raises(TrainingError, match="no row of denoise-best with sigma known"):
+        published_figures(path, "denoise-best")
+
+
+def test_what_is_no_report_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    for path in (tmp_path / "a.json", tmp_path / "gone.json"):
+        with pytest.raises(TrainingError, match="not a report of python -m training eval --out"):
+            published_figures(path, "denoise-fast")
+
+
+def test_a_network_in_torch_is_not_left_collecting_gradients(tiny_checkpoint):
+    (method,), _ = model_methods(str(tiny_checkpoint))
+    method.denoise(np.zeros((8, 8, 3), np.float32), 0.1)
+    assert torch.is_grad_enabled()

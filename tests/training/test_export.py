@@ -1,0 +1,96 @@
+"""Export: the file does what torch does, carries its spec, is small, and is published only if it is better."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from restore import store
+from restore.engine import open_model
+from restore.errors import UnsupportedModel
+from training import export
+from training.export import ExportError, export_checkpoint, publish_checkpoint
+from training.loop import load_network
+
+
+def test_the_spec_says_what_the_engine_must_know(tiny_denoiser):
+    spec = open_model(tiny_denoiser).spec
+    assert (spec.name, spec.task, spec.tier, spec.answer) == ("denoise-fast", "denoise", "fast", "image")
+    # A stem of 2 and two levels; the reach is worked out in test_denoiser.
+    assert spec.multiple_of == 4
+    (sigma,) = spec.params
+    assert (sigma.name, sigma.min, sigma.default, sigma.scale) == ("sigma", 0.0, None, 255.0)
+    assert sigma.max == pytest.approx(75 / 255)
+    assert spec.made_by["recipe"] == "denoise-fast"
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (5, 1), (37, 64)])
+def test_onnxruntime_answers_as_torch_does(tiny_checkpoint, tiny_denoiser, height, width):
+    network, _ = load_network(tiny_checkpoint)
+    export._round_to_half(network)
+    picture = np.random.default_rng(0).random((height, width, 3)).astype(np.float32)
+    rows, columns = (-height) % 4, (-width) % 4
+    padded = np.pad(picture, ((0, rows), (0, columns), (0, 0)), mode="edge")
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(padded.transpose(2, 0, 1)[None]), torch.tensor([0.1])).clamp(0, 1)
+    answer = open_model(tiny_denoiser).run_array(picture, sigma=0.1)["restored"]
+    np.testing.assert_allclose(answer, wanted[0].numpy().transpose(1, 2, 0)[:height, :width], atol=1e-5)
+
+
+def test_weights_are_stored_in_half_and_paths_are_not(tiny_denoiser):
+    model = onnx.load(tiny_denoiser)
+    matrices = [t for t in model.graph.initializer if len(t.dims) == 4]
+    assert matrices
+    assert {t.data_type for t in matrices} == {onnx.TensorProto.FLOAT16}
+    assert str(tiny_denoiser.parent).encode() not in tiny_denoiser.read_bytes()
+    assert b".py" not in tiny_denoiser.read_bytes()
+
+
+def test_a_file_that_differs_from_torch_is_not_left_behind(tiny_checkpoint, tmp_path, monkeypatch):
+    def spoiled(model):
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) == 4:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.5, tensor.name))
+
+    monkeypatch.setattr(export, "_halve_weights", spoiled)
+    with pytest.raises(ExportError, match="differs from torch"):
+        export_checkpoint(tiny_checkpoint, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        export_checkpoint(tmp_path / "other.pt", tmp_path)
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "BUNDLED", tmp_path)
+    monkeypatch.delenv("RESTORE_MODELS", raising=False)
+    return tmp_path
+
+
+def test_publishing_enters_the_file_and_its_figures(tiny_checkpoint, shelf):
+    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.0}, command="eval")
+    (entry,) = store.entries()
+    assert entry.name == "denoise-fast"
+    assert entry.about["figures"] == {"psnr/25": 30.0}
+    assert entry.about["measured_with"] == "eval"
+    assert json.loads(open_model("denoise").spec.made_by["figures"]) == {"psnr/25": 30.0}
+    with entry.path.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(UnsupportedModel, match="damaged"):
+        open_model("denoise")
+
+
+def test_only_better_figures_replace_a_published_file(tiny_checkpoint, shelf):
+    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.0, "psnr/50": 27.0}, command="eval")
+    with pytest.raises(ExportError, match=r"do not beat the old ones \(psnr/25 30.000, psnr/50 27.000\)"):
+        publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.1, "psnr/50": 26.8}, command="eval")
+    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.1, "psnr/50": 27.0}, command="eval")
+    assert store.entries()[0].about["figures"]["psnr/25"] == 30.1

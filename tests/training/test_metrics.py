@@ -1,0 +1,66 @@
+"""Measures of quality, by hand and against scikit-image."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from training.metrics import psnr, ssim
+
+
+def test_an_error_of_one_tenth_everywhere_is_20_db():
+    clean = torch.full((1, 3, 4, 4), 0.5)
+    assert psnr(clean + 0.1, clean).item() == pytest.approx(20.0, abs=1e-4)
+
+
+def test_psnr_is_one_value_a_picture():
+    clean = torch.zeros(2, 3, 4, 4)
+    off = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.01)])
+    assert psnr(off, clean).tolist() == pytest.approx([20.0, 40.0], abs=1e-4)
+
+
+def test_equal_pictures_have_infinite_psnr_and_ssim_1():
+    clean = torch.rand(1, 3, 16, 16)
+    assert psnr(clean, clean).item() == math.inf
+    assert ssim(clean, clean).item() == pytest.approx(1.0)
+
+
+def test_psnr_of_a_large_picture_keeps_its_third_decimal():
+    # float32 alone would sum three million squares of 1e-5 to about three digits.
+    clean = torch.zeros(1, 3, 1000, 1000)
+    assert psnr(clean + 10**-2.5, clean).item() == pytest.approx(50.0, abs=1e-4)
+
+
+def test_ssim_of_two_plain_pictures_is_the_luminance_term():
+    # Without variance what is left is (2ab + c1) / (a^2 + b^2 + c1), here with a = 0.2, b = 0.6.
+    first, second = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 3, 16, 16), 0.6)
+    c1 = 0.01**2
+    assert ssim(first, second).item() == pytest.approx((0.24 + c1) / (0.40 + c1), abs=1e-6)
+
+
+def test_ssim_is_that_of_scikit_image(make_photo):
+    from skimage.metrics import structural_similarity
+
+    clean = make_photo(40, 56) / 255
+    noisy = clean + np.random.default_rng(0).normal(0, 0.1, clean.shape)
+    expected = structural_similarity(
+        noisy, clean, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2, data_range=1
+    )
+    ours = ssim(*(torch.from_numpy(x).permute(2, 0, 1)[None] for x in (noisy, clean)))
+    assert ours.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_pictures_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="different shapes"):
+        psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 5))
+    with pytest.raises(ValueError, match="one shape, 11 px or more"):
+        ssim(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 17))
+
+
+def test_ssim_needs_a_picture_as_large_as_its_window():
+    assert ssim(torch.zeros(1, 3, 11, 11), torch.zeros(1, 3, 11, 11)).item() == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="11 px or more"):
+        ssim(torch.zeros(1, 3, 10, 11), torch.zeros(1, 3, 10, 11))

@@ -1,0 +1,279 @@
+"""How good denoisers are: tables of PSNR and SSIM against baselines, on the same noise, in one run.
+
+The noise is colour Gaussian, not clipped, and the same for every row: standard normal float32 of
+`numpy.random.default_rng([seed, picture, sigma])`, where pictures count from 0 in the order of
+their names and sigma is on the 0-255 scale. Answers are clipped to [0, 1] and not rounded to 8 bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restore import image as image_module
+from restore.contract import to_tensor
+from restore.engine import Restorer, open_model
+from restore.image import Image
+from training import TrainingError
+from training.data import SUFFIXES
+from training.loop import load_network
+from training.metrics import psnr, ssim
+from training.tables import UNCHANGED_DB, CleanRow, Report, Row, Score
+
+T = TypeVar("T")
+
+BASELINES = ("nlm", "bm3d")
+#: Strengths of non-local means that are tried, as h / sigma: 0.6 is best on a few pictures of CBSD68.
+_NLM_STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8)
+
+#: Noisy (H, W, 3) float32, not clipped, and the noise level on the [0, 1] scale, to the same shape.
+Denoiser = Callable[[np.ndarray, float], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What makes a row. `version` is set for a slow one, whose scores are worth remembering."""
+
+    name: str
+    denoise: Denoiser
+    version: str | None = None
+    model: str | None = None  # the spec's name, where the model was told the noise level
+
+
+def measure(
+    folder: Path,
+    *,
+    models: Sequence[str],
+    baselines: Sequence[str],
+    sigmas: Sequence[int],
+    seed: int = 0,
+    limit: int | None = None,
+    clean: bool = False,
+    threads: int | None = None,
+    cache: Path | None = None,
+    command: str = "",
+) -> Report:
+    """Evaluate models (as `model_methods` takes them) and `BASELINES` on the pictures of a folder.
+
+    A baseline whose package is missing is left out, and said on stderr.
+    Raises RestoreError or TrainingError for what cannot be opened.
+    """
+    # Models first: a name that is wrong should not cost the minutes of a baseline.
+    opened = [model_methods(name, threads=threads) for name in models]
+    pictures = read_pictures(folder, limit=limit)
+    rows = evaluate(pictures, [NOISY], sigmas=sigmas, seed=seed)
+    for baseline in baselines:
+        try:
+            rows += _baseline(baseline, pictures, sigmas=sigmas, seed=seed, cache=cache)
+        except TrainingError as error:
+            Console(stderr=True).print(f"left out: {error}", highlight=False)
+    rows += evaluate(pictures, [method for methods, _ in opened for method in methods], sigmas=sigmas, seed=seed)
+    restorers = {methods[-1].name: restorer for methods, restorer in opened if restorer}
+    return Report(
+        data=folder.name,
+        pictures=len(pictures),
+        seed=seed,
+        rows=rows,
+        clean=evaluate_clean(pictures, restorers) if clean else [],
+        command=command,
+    )
+
+
+def read_pictures(folder: Path, *, limit: int | None = None) -> list[Image]:
+    """The pictures that lie in `folder`, by name, the first `limit` of them. Raises TrainingError if there is none."""
+    if not folder.is_dir():
+        raise TrainingError(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:limit]
+    if not paths:
+        raise TrainingError(f"{folder}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
+    return [image_module.read(path) for path in paths]
+
+
+def add_noise(clean: np.ndarray, *, seed: int, index: int, sigma_255: int) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1] plus the noise that every row gets; not clipped."""
+    rng = np.random.default_rng([seed, index, sigma_255])
+    noise = rng.standard_normal(clean.shape, dtype=np.float32)
+    noisy: np.ndarray = clean + np.float32(sigma_255 / 255) * noise
+    return noisy
+
+
+def evaluate(
+    pictures: Sequence[Image],
+    methods: Sequence[Method],
+    *,
+    sigmas: Sequence[int],
+    seed: int = 0,
+    cache: Path | None = None,
+) -> list[Row]:
+    """One row a method: mean scores over the pictures, at each sigma (0-255 scale).
+
+    Scores of methods with a version are kept in the folder `cache` and read from there.
+    """
+    console = Console(stderr=True)
+    floats = [to_tensor(picture.pixels)[0].transpose(1, 2, 0) for picture in pictures]
+    hashes = [hashlib.sha256(clean.tobytes() + str(clean.shape).encode()).hexdigest()[:24] for clean in floats]
+    rows = []
+    for method in methods:
+        memory = _Memory(cache, method)
+        scores = {}
+        for sigma in sigmas:
+            found = []
+            for index, clean in enumerate(_tracked(floats, f"{method.name}, sigma {sigma}", console)):
+                key = f"{hashes[index]}/{index}/{seed}/{sigma}"
+                if key not in memory.scores:
+                    noisy = add_noise(clean, seed=seed, index=index, sigma_255=sigma)
+                    memory.keep(key, _score(method.denoise, noisy, clean, sigma / 255))
+                found.append(memory.scores[key])
+            scores[sigma] = Score(*(float(np.mean(column)) for column in zip(*found, strict=True)))
+            console.print(f"{method.name}, sigma {sigma}: {scores[sigma].psnr:.2f} dB", highlight=False)
+        rows.append(Row(method=method.name, scores=scores, model=method.model))
+    return rows
+
+
+def _tracked(items: Sequence[T], text: str, console: Console) -> Iterable[T]:
+    """The items, with a bar while they last where a person looks on."""
+    return track(items, text, console=console, transient=True, disable=not console.is_terminal)
+
+
+class _Memory:
+    """One method's scores by picture, seed and sigma; on disk for a method with a version."""
+
+    def __init__(self, folder: Path | None, method: Method) -> None:
+        self.scores: dict[str, Score] = {}
+        self._path = folder / f"{method.version}.json" if folder and method.version else None
+        if self._path and self._path.is_file():
+            self.scores = {key: Score(*value) for key, value in json.loads(self._path.read_text("utf-8")).items()}
+
+    def keep(self, key: str, score: Score) -> None:
+        self.scores[key] = score
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._path.with_suffix(".partial")
+            partial.write_text(json.dumps(self.scores), "utf-8")
+            partial.replace(self._path)
+
+
+def _score(denoise: Denoiser, noisy: np.ndarray, clean: np.ndarray, sigma: float) -> Score:
+    started = time.perf_counter()
+    restored = denoise(noisy, sigma)
+    seconds = time.perf_counter() - started
+    pair = _batch(restored.clip(0, 1)), _batch(clean)
+    return Score(float(psnr(*pair)), float(ssim(*pair)), seconds)
+
+
+def _batch(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(to_tensor(np.asarray(picture, np.float32)))
+
+
+def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer]) -> list[CleanRow]:
+    """What each model, left to estimate the noise, does to pictures that have none."""
+    rows = []
+    for name, restorer in restorers.items():
+        found = []
+        for picture in _tracked(pictures, f"{name}, clean", Console(stderr=True)):
+            answer = restorer(picture).image
+            error = psnr(torch.from_numpy(to_tensor(answer.pixels)), torch.from_numpy(to_tensor(picture.pixels)))
+            found.append(min(float(error), UNCHANGED_DB))
+        unchanged = sum(value == UNCHANGED_DB for value in found)
+        rows.append(CleanRow(method=name, mean=float(np.mean(found)), lowest=min(found), unchanged=unchanged))
+    return rows
+
+
+#: What there was before; clipped like every answer, so a little above -20 log10 of sigma.
+NOISY = Method(name="noisy picture", denoise=lambda noisy, _: noisy)
+
+
+def _baseline(
+    name: str, pictures: Sequence[Image], *, sigmas: Sequence[int], seed: int, cache: Path | None
+) -> list[Row]:
+    if name == "nlm":
+        return [non_local_means(pictures, sigmas=sigmas, seed=seed, cache=cache)]
+    return evaluate(pictures, [bm3d_method()], sigmas=sigmas, seed=seed, cache=cache)
+
+
+def non_local_means(pictures: Sequence[Image], *, sigmas: Sequence[int], seed: int, cache: Path | None) -> Row:
+    """OpenCV's fastNlMeansDenoisingColored (windows 7 and 21) on the clipped 8-bit picture, at its best.
+
+    h, for luma and colour alike, is k times sigma; for each sigma the k of `_NLM_STRENGTHS` with the
+    highest mean PSNR over these very pictures is reported, and named in the row.
+    """
+    import cv2
+
+    def denoise(noisy: np.ndarray, sigma: float, *, strength: float) -> np.ndarray:
+        levels = np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)
+        h = strength * sigma * 255
+        # It takes the channels as B, G, R: turned round, for its luma weighs them.
+        answer = cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(levels[..., ::-1]), None, h, h, 7, 21)
+        return (answer[..., ::-1] / 255).astype(np.float32)
+
+    methods = [
+        Method(
+            name=f"OpenCV non-local means, h = {k:g} sigma",
+            denoise=functools.partial(denoise, strength=k),
+            version=f"nlm-{cv2.__version__}-{k:g}",
+        )
+        for k in _NLM_STRENGTHS
+    ]
+    rows = evaluate(pictures, methods, sigmas=sigmas, seed=seed, cache=cache)
+    best = {sigma: max(range(len(rows)), key=lambda i, s=sigma: rows[i].scores[s].psnr) for sigma in sigmas}  # type: ignore[misc]
+    strengths = " / ".join(f"{_NLM_STRENGTHS[index]:g}" for index in best.values())
+    scores = {sigma: rows[index].scores[sigma] for sigma, index in best.items()}
+    return Row(method=f"OpenCV non-local means, h = {strengths} sigma", scores=scores)
+
+
+def bm3d_method() -> Method:
+    """BM3D for colour (Dabov et al. 2007, doi:10.1109/ICIP.2007.4378954), told the noise level.
+
+    Raises TrainingError where the package is missing.
+    """
+    from importlib.metadata import version
+
+    try:
+        import bm3d
+    except ImportError:
+        raise TrainingError("the baseline bm3d needs its package (non-commercial licence): pip install bm3d") from None
+    return Method(name="BM3D", denoise=bm3d.bm3d_rgb, version=f"bm3d-{version('bm3d')}")
+
+
+def model_methods(name_or_path: str, *, threads: int | None = None) -> tuple[list[Method], Restorer | None]:
+    """The rows of a model: told the noise level, and blind. A checkpoint (.pt) runs in torch, told only.
+
+    The second value is the model in the engine, None for a checkpoint.
+    Raises RestoreError or TrainingError for what cannot be opened.
+    """
+    if name_or_path.endswith(".pt"):
+        network, _ = load_network(Path(name_or_path))
+        return [Method(name=f"{name_or_path}, sigma known", denoise=functools.partial(_in_torch, network))], None
+    restorer = open_model(name_or_path, threads=threads)
+    name = restorer.spec.name if name_or_path in (restorer.spec.name, restorer.spec.task) else name_or_path
+    told = Method(
+        name=f"{name}, sigma known",
+        denoise=lambda noisy, sigma: restorer.run_array(noisy, sigma=sigma)["restored"],
+        model=restorer.spec.name,
+    )
+    blind = Method(name=f"{name}, blind", denoise=lambda noisy, _: restorer.run_array(noisy)["restored"])
+    takes_sigma = any(param.name == "sigma" for param in restorer.spec.params)
+    return ([told, blind] if takes_sigma else [blind]), restorer
+
+
+@torch.no_grad()
+def _in_torch(network: nn.Module, noisy: np.ndarray, sigma: float) -> np.ndarray:
+    """Padded at the edges to the network's multiple and cropped again, as the ONNX graph does."""
+    height, width = noisy.shape[:2]
+    multiple = int(getattr(network, "multiple_of", 1))
+    padded = F.pad(_batch(noisy), (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    answer: Tensor = network(padded, torch.tensor([sigma]))
+    return answer[0, :, :height, :width].permute(1, 2, 0).numpy()

@@ -1,0 +1,325 @@
+"""One training loop for all tasks: bf16 where it pays, EMA, checkpoints, exact resume, DDP by torchrun."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from training import TrainingError
+from training.data import PhotoSet, vary_colours
+from training.degrade import Pair, add_gaussian_noise
+from training.losses import LOSSES
+from training.metrics import psnr
+from training.optimizers import Optimizers
+from training.recipes import Recipe, find_recipe
+from training.report import Report
+from training.schedule import Progress, patch_at, rate_at, step_rng
+from training.settings import Settings, to_json
+
+_VALIDATION_SIGMAS = (15, 25, 50)
+_VALIDATION_SIDE = 256
+_VALIDATION_PHOTOS = 24
+
+
+class Ema:
+    """An exponential moving average of the weights; short at first, so that the start is soon forgotten."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move the average towards the network's weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            self.weights[name].lerp_(value, 1 - decay)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """Where this process stands among those that torchrun started; alone without it."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process prints, validates and saves."""
+        return self.rank == 0
+
+
+@contextlib.contextmanager
+def joined_world(device: torch.device) -> Iterator[World]:
+    """Join the processes that torchrun started (gloo on CPU, nccl on GPUs) and leave them at the end."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda`; under torchrun each process takes the GPU of its local rank."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+        return device
+    return torch.device(name)
+
+
+def pick_precision(settings: Settings, device: torch.device) -> torch.dtype:
+    """The type that convolutions compute in.
+
+    A CPU without AMX emulates bfloat16: a step took 1.03 s instead of 0.27 s on such a machine.
+    """
+    if settings.precision == "auto":
+        # No public name says this before torch 2.14.
+        on_cpu = torch.cpu._is_amx_tile_supported  # noqa: SLF001
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else on_cpu()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+
+
+@dataclasses.dataclass(slots=True)
+class _Run:
+    """All that a run changes, and how it is written down: each file whole or not at all."""
+
+    folder: Path
+    recipe: Recipe
+    settings: Settings
+    network: nn.Module
+    optimizers: Optimizers
+    ema: Ema
+    progress: Progress = dataclasses.field(default_factory=Progress)
+
+    def save_last(self) -> None:
+        """All that exact resumption needs."""
+        optimizers = self.optimizers.state_dict()
+        self._save("last.pt", network=self.network.state_dict(), ema=self.ema.weights, optimizers=optimizers)
+
+    def save_best(self) -> None:
+        """The averaged weights alone."""
+        self._save("best.pt", ema=self.ema.weights)
+
+    def _save(self, name: str, **state: object) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = (self.folder / name).with_suffix(".partial")
+        about = {
+            "recipe": self.recipe.name,
+            "hparams": dict(self.recipe.hparams),
+            "settings": dataclasses.asdict(self.settings),
+            "progress": dataclasses.asdict(self.progress),
+        }
+        torch.save(about | state, partial)
+        partial.replace(self.folder / name)
+
+    def resume(self, device: torch.device) -> bool:
+        """Take up `last.pt` where there is one. Raises TrainingError if it is another network's."""
+        path = self.folder / "last.pt"
+        if not path.is_file():
+            return False
+        state = _load(path, device)
+        recipe = self.recipe
+        if state["recipe"] != recipe.name or state["hparams"] != dict(recipe.hparams):
+            raise TrainingError(
+                f"{path}: a run of {state['recipe']} with {state['hparams']}, not of {recipe.name} "
+                f"with {dict(recipe.hparams)}. Take another --run folder."
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizers.load_state_dict(state["optimizers"])
+        self.ema.weights = state["ema"]
+        self.progress = Progress(**state["progress"])
+        return True
+
+
+def fit(
+    recipe: Recipe,
+    settings: Settings,
+    photos: PhotoSet,
+    *,
+    run: Path,
+    device: torch.device,
+    world: World | None = None,
+    val: PhotoSet | None = None,
+) -> Path:
+    """Train, or take up again what `run/last.pt` holds; returns the path of the best checkpoint.
+
+    Writes `last.pt` (all that exact resumption needs) and `best.pt` (averaged weights with the
+    highest PSNR on `val`; without `val` the last ones) into `run`, each whole or not at all.
+    SIGTERM and Ctrl-C save before they end the run. Raises TrainingError for what a user can mend.
+    """
+    world = world or World()
+    torch.set_flush_denormal(True)
+    state = _fresh_run(run, recipe, settings, device)
+    resumed = state.resume(device)
+    network, progress = state.network, state.progress
+    held_out = _centre_crops(val) if val and world.leads else None
+    forward: nn.Module = network
+    if settings.compile:
+        forward = torch.compile(forward)  # type: ignore[assignment]
+    if world.size > 1:
+        forward = nn.parallel.DistributedDataParallel(forward)
+    dtype = pick_precision(settings, device)
+    report = Report(run, settings, quiet=not world.leads)
+    report.say(f"{recipe.name} on {device}, {dtype}, {len(photos)} photos, {to_json(settings)}")
+    if resumed:
+        report.say(f"resumed {run / 'last.pt'} at step {progress.step}, {progress.elapsed / 60:.1f} min")
+    started, saved = time.monotonic() - progress.elapsed, time.monotonic()
+
+    with _stop_requested() as signals:
+        stop = False
+        while (fraction := progress.fraction(settings)) < 1.0 and not stop:
+            side, batch = patch_at(fraction, settings)
+            rng = step_rng(settings.seed, progress.step, world.rank, device)
+            clean = photos.crops(rng, batch=batch, size=side)
+            if settings.augment:
+                clean = vary_colours(clean, rng)
+            loss = _loss(forward, recipe.degradation(clean, rng), settings, dtype)
+            torch.autograd.backward(loss)
+            if settings.clip:
+                nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            state.optimizers.set_rate(rate_at(fraction, settings))
+            state.optimizers.step()
+            state.ema.update(network, progress.step)
+            progress.step += 1
+            progress.elapsed, stop = _agreed(time.monotonic() - started, bool(signals), world, device)
+            report.step(progress, loss)
+            ends = progress.fraction(settings) >= 1.0
+            if held_out is not None and (ends or progress.step % settings.validate_every == 0):
+                report.figures(progress, _look(state, held_out))
+            if world.leads and time.monotonic() - saved > 60 * settings.save_every:
+                state.save_last()
+                saved = time.monotonic()
+    if world.leads:
+        state.save_last()
+        if held_out is None or not (run / "best.pt").is_file():
+            state.save_best()
+        if stop:
+            report.say(f"stopped at step {progress.step}; the same command goes on from {run / 'last.pt'}")
+    report.close()
+    return run / "best.pt"
+
+
+def _fresh_run(folder: Path, recipe: Recipe, settings: Settings, device: torch.device) -> _Run:
+    torch.manual_seed(settings.seed)
+    network = recipe.build().to(device).to(memory_format=torch.channels_last)
+    multiple = int(getattr(network, "multiple_of", 1))
+    wrong = [side for side in settings.patches if side % multiple]
+    if wrong:
+        raise TrainingError(f"--patches {wrong[0]} is not a multiple of {multiple}, as this network needs.")
+    return _Run(folder, recipe, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
+
+
+def _loss(network: nn.Module, pair: Pair, settings: Settings, dtype: torch.dtype) -> Tensor:
+    """The batch's mean loss; the network computes in `dtype`, the loss in float32."""
+    inputs = {
+        name: x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for name, x in pair.inputs.items()
+    }
+    with torch.autocast(pair.clean.device.type, dtype, enabled=dtype != torch.float32):
+        restored = network(**inputs)
+    losses = LOSSES[settings.loss](restored.float(), pair.clean)
+    return (losses * pair.weight if settings.weight_by_sigma else losses).mean()
+
+
+def load_network(path: Path, *, device: torch.device | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """The averaged network of a checkpoint, ready to evaluate, and what the checkpoint says of itself.
+
+    Raises TrainingError if the file is not a checkpoint of ours.
+    """
+    state = _load(path, device or torch.device("cpu"))
+    recipe = dataclasses.replace(find_recipe(state["recipe"]), hparams=state["hparams"])
+    network = recipe.build()
+    network.load_state_dict(state["ema"])
+    return network.to(device or "cpu").eval(), state
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise TrainingError(f"{path}: no such checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        state = None
+    if not isinstance(state, dict) or "ema" not in state or "recipe" not in state:
+        raise TrainingError(f"{path}: not a checkpoint of python -m training train")
+    return state
+
+
+def _agreed(elapsed: float, stop: bool, world: World, device: torch.device) -> tuple[float, bool]:
+    """The first process's clock and wish to stop, so that all end after the same step."""
+    if world.size == 1:
+        return elapsed, stop
+    told = torch.tensor([elapsed, stop], device=device, dtype=torch.float64)
+    dist.broadcast(told, 0)
+    return float(told[0]), bool(told[1])
+
+
+@contextlib.contextmanager
+def _stop_requested() -> Iterator[list[int]]:
+    """A list that gets the signal's number once SIGTERM or SIGINT has come."""
+    seen: list[int] = []
+    old = {s: signal.signal(s, lambda number, _: seen.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield seen
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _look(state: _Run, held_out: Tensor) -> dict[str, float]:
+    """Validate, and keep the weights if they are the best so far."""
+    figures = _validate(state.recipe, state.ema, held_out)
+    mean = sum(figures.values()) / len(figures)
+    if mean > state.progress.best:
+        state.progress.best = mean
+        state.save_best()
+    return figures
+
+
+@torch.no_grad()
+def _validate(recipe: Recipe, ema: Ema, clean: Tensor) -> dict[str, float]:
+    """PSNR of the averaged weights at each noise level, on fixed crops with fixed noise."""
+    network = recipe.build().to(clean.device).to(memory_format=torch.channels_last)
+    network.load_state_dict(ema.weights)
+    network.eval()
+    figures = {}
+    for sigma in _VALIDATION_SIGMAS:
+        rng = torch.Generator(clean.device).manual_seed(sigma)
+        level = torch.full((len(clean),), sigma / 255, device=clean.device)
+        degraded = add_gaussian_noise(clean, level, rng)
+        parts = zip(torch.split(degraded, 4), torch.split(level, 4), strict=True)
+        restored = torch.cat([network(image, s).clamp(0, 1) for image, s in parts])
+        figures[f"psnr/{sigma}"] = float(psnr(restored, clean).mean())
+    return figures
+
+
+def _centre_crops(val: PhotoSet) -> Tensor:
+    crops = []
+    for index in range(len(val)):
+        photo = val.photo(index)
+        height, width = photo.shape[-2:]
+        if min(height, width) < _VALIDATION_SIDE:
+            continue
+        top, left = (height - _VALIDATION_SIDE) // 2, (width - _VALIDATION_SIDE) // 2
+        crops.append(photo[:, top : top + _VALIDATION_SIDE, left : left + _VALIDATION_SIDE])
+    if not crops:
+        raise TrainingError(f"every photo of the val split is smaller than {_VALIDATION_SIDE} px")
+    return torch.stack(crops[:_VALIDATION_PHOTOS]).float().div_(255)

@@ -1,0 +1,111 @@
+"""The optimiser: AdamW for all, or Muon for the 3x3 convolutions beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training import TrainingError
+from training.settings import Settings
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum made orthogonal by a Newton-Schulz iteration (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+
+    torch.optim.Muon takes matrices only and iterates in bfloat16, which on a CPU without bfloat16
+    arithmetic costs more than the network itself; here a convolution (K, C, h, w) counts as the
+    matrix (K, C*h*w) and the iteration runs in float32 there.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, *, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            raise ValueError("Muon takes no closure")
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                velocity = state["momentum"]
+                velocity.lerp_(p.grad, 1 - group["momentum"])
+                nesterov = p.grad.lerp(velocity, group["momentum"])
+                update = orthogonalize(nesterov.flatten(1)).view_as(nesterov)
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-group["lr"])
+
+
+def orthogonalize(matrix: Tensor, *, iterations: int = 5) -> Tensor:
+    """The matrix (m, n) with its singular values moved to about 1, times max(1, m / n)**0.5.
+
+    A quintic Newton-Schulz iteration with the coefficients of Jordan et al. 2024: singular values
+    end within about 0.7 and 1.2, which is as good as 1 for a step's direction.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x: Tensor = matrix.bfloat16() if matrix.is_cuda else matrix.float()
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / (x.norm() + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    x = x.T if tall else x
+    return x.to(matrix.dtype) * math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
+
+
+class Optimizers:
+    """One or two optimisers that step, save and load as one; `set_rate` scales every group's own rate."""
+
+    def __init__(self, network: nn.Module, settings: Settings) -> None:
+        decay = settings.weight_decay
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        matrices = []
+        if settings.optimizer == "muon":
+            # The first and last layers speak pixels, not features: Muon's authors leave those to AdamW too.
+            inner = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+            matrices = [w for w in inner if min(w.shape[:2]) >= 32]
+        chosen = {id(w) for w in matrices}
+        rest = [p for p in parameters if id(p) not in chosen]
+        self._all: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=decay)
+        ]
+        if matrices:
+            self._all.append(Muon(matrices, settings.muon_learning_rate, weight_decay=decay))
+        self._rates = [[group["lr"] for group in o.param_groups] for o in self._all]
+
+    def set_rate(self, factor: float) -> None:
+        """Set each group's learning rate to `factor` times its highest."""
+        for optimizer, rates in zip(self._all, self._rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+    def step(self) -> None:
+        """One step of each, then forget the gradients."""
+        for optimizer in self._all:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The state of each optimiser."""
+        return [o.state_dict() for o in self._all]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Take up a saved state; TrainingError if it was made by other optimisers."""
+        if [_sizes(o.state_dict()) for o in self._all] != [_sizes(part) for part in state]:
+            raise TrainingError("the run was started with another --optimizer. Give the same, or take another --run.")
+        for optimizer, part in zip(self._all, state, strict=True):
+            optimizer.load_state_dict(part)
+
+
+def _sizes(state: dict[str, Any]) -> list[int]:
+    return [len(group["params"]) for group in state["param_groups"]]

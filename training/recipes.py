@@ -1,0 +1,72 @@
+"""What is trained for each task: the network, the damage, the settings. A dict is the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+import models
+from restore.contract import Param
+from training import TrainingError
+from training.degrade import Degradation, GaussianNoise
+from training.settings import Settings
+
+#: The noise that the denoisers are trained on: what the command line, the page and the file's spec say of it.
+SIGMA = Param(
+    name="sigma",
+    min=0.0,
+    max=75 / 255,
+    default=None,
+    scale=255.0,
+    unit="of 255",
+    help="standard deviation of the noise; estimated from the picture when left out",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One trained network: from the photos to the name under which it is published."""
+
+    task: str
+    tier: str
+    network: str
+    hparams: Mapping[str, Any]
+    degradation: Degradation
+    params: tuple[Param, ...] = ()
+    data: str = "photos/large and photos/small of the project (see DATA in the README), split train"
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def name(self) -> str:
+        """The stem of the published file."""
+        return f"{self.task}-{self.tier}"
+
+    def build(self) -> nn.Module:
+        """A fresh network."""
+        return models.build(self.network, **self.hparams)
+
+
+RECIPES: dict[str, Recipe] = {
+    "denoise-fast": Recipe(
+        task="denoise",
+        tier="fast",
+        network="denoiser",
+        hparams={"stem": 2, "channels": (32, 64, 128, 256), "blocks": (2, 2, 2, 2)},
+        degradation=GaussianNoise(low=SIGMA.min, high=SIGMA.max),
+        params=(SIGMA,),
+        settings=Settings(patches=(64, 96, 128)),
+    ),
+}
+#: A task's plain name means its tier "fast".
+ALIASES: dict[str, str] = {recipe.task: name for name, recipe in RECIPES.items() if recipe.tier == "fast"}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of this name, or of the task's tier "fast". Raises TrainingError for an unknown one."""
+    recipe = RECIPES.get(ALIASES.get(name, name))
+    if recipe is None:
+        raise TrainingError(f"no recipe is called {name!r}; there are: {', '.join([*RECIPES, *ALIASES])}")
+    return recipe

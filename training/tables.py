@@ -1,0 +1,107 @@
+"""What an evaluation found, as a table for people and as JSON for `export --publish`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from training import TrainingError
+
+#: What an answer that equals its picture counts as in a mean, in dB, instead of infinity.
+UNCHANGED_DB = 100.0
+
+
+class Score(NamedTuple):
+    """Of one picture, or the mean over pictures; `seconds` for a picture, on this machine."""
+
+    psnr: float
+    ssim: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A method's mean scores, by sigma on the 0-255 scale."""
+
+    method: str
+    scores: Mapping[int, Score]
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanRow:
+    """What a model does to pictures without noise: dB between answer and picture."""
+
+    method: str
+    mean: float  # unchanged pictures count as UNCHANGED_DB
+    lowest: float
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that one run measured."""
+
+    data: str
+    pictures: int
+    seed: int
+    rows: Sequence[Row]
+    clean: Sequence[CleanRow] = ()
+    command: str = ""
+    made_with: Mapping[str, str] = field(default_factory=lambda: {"torch": torch.__version__, "numpy": np.__version__})
+
+    def to_json(self) -> str:
+        """Everything, for machines; `psnr` and `ssim` by sigma."""
+        plain = asdict(self)
+        for row in plain["rows"]:
+            row["scores"] = {sigma: score._asdict() for sigma, score in row["scores"].items()}
+        return json.dumps(plain, indent=2) + "\n"
+
+    def to_markdown(self) -> str:
+        """One pipe table for noise, one for clean pictures where they were asked for."""
+        sigmas = list(self.rows[0].scores) if self.rows else []
+        lines = [
+            f"PSNR in dB / SSIM, mean over {self.pictures} pictures of {self.data}, noise of seed {self.seed}.",
+            "",
+            f"| method | {' | '.join(f'sigma {sigma}' for sigma in sigmas)} | s a picture |",
+            "|---|" + "---|" * len(sigmas) + "---|",
+        ]
+        for row in self.rows:
+            cells = [f"{score.psnr:.2f} / {score.ssim:.4f}" for score in row.scores.values()]
+            seconds = sum(score.seconds for score in row.scores.values()) / len(row.scores)
+            lines.append(f"| {row.method} | {' | '.join(cells)} | {seconds:.2f} |")
+        if self.clean:
+            lines += [
+                "",
+                f"Clean pictures, blind: dB between answer and picture; unchanged ones count as {UNCHANGED_DB:g}.",
+                "",
+                "| method | mean | lowest | unchanged |",
+                "|---|---|---|---|",
+                *(
+                    f"| {row.method} | {row.mean:.2f} | {row.lowest:.2f} | {row.unchanged} of {self.pictures} |"
+                    for row in self.clean
+                ),
+            ]
+        return "\n".join(lines)
+
+
+def published_figures(report: Path, name: str) -> tuple[dict[str, float], str]:
+    """From the JSON of a report: PSNR by name ("psnr/25") of the model `name`, told the noise, and the command.
+
+    Raises TrainingError if the report is none, or has no row of this model.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(report.read_text("utf-8"))
+        row = next((row for row in plain["rows"] if row["model"] == name), None)
+        command = str(plain["command"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{report}: not a report of python -m training eval --out ({error!r})") from None
+    if row is None:
+        raise TrainingError(f"{report}: no row of {name} with sigma known. Evaluate the exported .onnx file first.")
+    return {f"psnr/{sigma}": round(score["psnr"], 3) for sigma, score in row["scores"].items()}, command
