@@ -19,35 +19,42 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "restore.engine": ("Restored", "Restorer", "open_model"),
-    "restore.errors": (
-        "BadOption",
-        "ModelNotFound",
-        "NotEnoughMemory",
-        "RestoreError",
-        "UnreadableImage",
-        "UnsupportedModel",
-        "WriteFailed",
-    ),
-    "restore.image": ("Image", "read", "write"),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = [  # noqa: PLE0604 - the table above is the one list of public names
+__all__ = [
+    "BadOption",
+    "Image",
+    "ModelNotFound",
+    "NotEnoughMemory",
+    "RestoreError",
+    "Restored",
+    "Restorer",
+    "UnreadableImage",
+    "UnsupportedModel",
+    "WriteFailed",
     "__version__",
-    *sorted(_HOME_OF),
+    "open_model",
+    "read",
+    "write",
 ]
+
+#: Where the public names come from; those of no other module are in `errors`.
+_HOMES = {
+    "Image": "image",
+    "Restored": "engine",
+    "Restorer": "engine",
+    "open_model": "engine",
+    "read": "image",
+    "write": "image",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module (PEP 562)."""
-    if name not in _HOME_OF:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    return getattr(importlib.import_module(f"restore.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+    return sorted({*globals(), *__all__})

@@ -39,8 +39,8 @@ class Param:
     unit: str = ""
     help: str = ""
 
-    def from_user(self, value: float) -> float:
-        """The network's value of what a user wrote. Raises BadOption outside the range."""
+    def from_user(self, value: float, *, model: str = "the model") -> float:
+        """The network's value of what a user wrote. Raises BadOption, which names `model`, outside the range."""
         shown = f"--{self.name} {value:g}"
         low, high = self.min * self.scale, self.max * self.scale
         if not math.isfinite(value):
@@ -48,9 +48,13 @@ class Param:
         # Half of the float32 rounding of `max`: 75 typed by a user is 75/255 in the spec.
         slack = 1e-6 * max(1.0, abs(high))
         if value > high + slack:
-            raise BadOption(f"{shown} is above {high:g}, the strongest that the model was trained on. Use {high:g} or less.")
+            most = "strongest noise" if self.name == "sigma" else "most"
+            raise BadOption(
+                f"{shown} is above {high:g}, the {most} {model} was trained on.\n"
+                f"Use {high:g} or less, or list the models with: restore models list"
+            )
         if value < low - slack:
-            raise BadOption(f"{shown} is below {low:g}, the least that the model takes. Use {low:g} or more.")
+            raise BadOption(f"{shown} is below {low:g}, the least that {model} takes. Use {low:g} or more.")
         return min(max(value / self.scale, self.min), self.max)
 
 
@@ -158,7 +162,9 @@ def _build(kind: type[Any], plain: Any, where: str) -> Any:
     names = {field.name for field in dataclasses.fields(kind)}
     unknown = sorted(plain.keys() - names)
     if unknown:
-        raise UnsupportedModel(f"the model's spec has unknown fields in {where}: {', '.join(unknown)}. Upgrade Restore.")
+        raise UnsupportedModel(
+            f"the model's spec has unknown fields in {where}: {', '.join(unknown)}. Upgrade Restore."
+        )
     try:
         return kind(**plain)
     except TypeError as error:
@@ -195,4 +201,5 @@ def to_pixels(image: np.ndarray, dtype: np.dtype[Any], *, grey: bool = False) ->
     scaled = np.multiply(planes, np.float32(top))
     np.rint(scaled, out=scaled)
     np.clip(scaled, 0, top, out=scaled)
-    return scaled.astype(dtype)
+    levels: np.ndarray = scaled.astype(dtype)
+    return levels

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+# onnxruntime reports to its maker unless this is set before it is imported (seen with 1.32: an
+# event database in the home folder, and a look-up of a host). Restore works offline and tells nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 
 from restore import noise, store
@@ -104,7 +109,7 @@ class Restorer:
         """Every parameter's value, and those that were estimated."""
         for name, value in params.items():
             param = self.spec.param(name)
-            param.from_user(value * param.scale)
+            param.from_user(value * param.scale, model=self.spec.name)
         values: dict[str, float] = {}
         found: dict[str, float] = {}
         for param in self.spec.params:
@@ -156,10 +161,15 @@ def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int |
     session = _Session(path, device=device, threads=threads)
     if session.spec.answer != "image" or session.spec.reach is None:
         raise UnsupportedModel(
-            f"{path}: a model whose answer is {session.spec.answer!r} with reach {session.spec.reach}; this version runs "
-            "models that answer with an image and have a finite reach. Upgrade Restore."
+            f"{path}: a model whose answer is {session.spec.answer!r} with reach {session.spec.reach}; this version "
+            "runs models that answer with an image and have a finite reach. Upgrade Restore."
         )
     return Restorer(session)
+
+
+def available_providers() -> list[str]:
+    """The onnxruntime providers of this installation, best first."""
+    return list(ort.get_available_providers())
 
 
 def available_cpus() -> int:
@@ -217,6 +227,11 @@ class _Session:
             raise UnsupportedModel(f"{path}: {error}") from None
         self._check_inputs(path)
         self.provider: str = self._session.get_providers()[0]
+        if device == "cuda" and self.provider != "CUDAExecutionProvider":
+            raise BadOption(
+                "--device cuda: onnxruntime has a CUDA provider but could not start it, for lack of a GPU, its driver "
+                "or CUDA's libraries. Use --device cpu, or ask: restore doctor"
+            )
         self._outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
     def _check_inputs(self, path: Path) -> None:
@@ -238,7 +253,8 @@ class _Session:
             if any(word in text.lower() for word in ("allocat", "memory", "bad_alloc")):
                 height, width = inputs["image"].shape[-2:]
                 raise NotEnoughMemory(
-                    f"the memory does not suffice for a tile of {width} x {height} pixels. Try a smaller --tile, 1024 for example."
+                    f"the memory does not suffice for a tile of {width} x {height} pixels. "
+                    "Try a smaller --tile, 1024 for example."
                 ) from None
             raise
         return dict(zip(self._outputs, answers, strict=True))

@@ -10,6 +10,7 @@ import io
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -154,26 +155,19 @@ def write(image: Image, path: Path, *, format: str | None = None) -> None:  # no
     `format` None: what the suffix says. Raises BadOption if there is no such format and WriteFailed for the rest.
     """
     kind = format_for(path) if format is None else _known_format(format)
-    made: list[Path] = []
-    # Named by chance and not after the picture: two writers must not share it, and a long name must not grow longer.
-    part = path.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        with _write_explained(path):
-            _check_limits(image, kind)
-            made += [folder for folder in path.parents if not folder.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
-                _encode_into(image, kind, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
+    with _write_explained(path), _whole_or_nothing(path) as file:
+        _check_limits(image, kind)
+        _encode_into(image, kind, file)
+
+
+def copy(source: Path | bytes, path: Path) -> None:
+    """Put the same bytes into another file, whole or not at all; missing folders are made. Raises WriteFailed."""
+    with (
+        _write_explained(path),
+        io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as origin,
+        _whole_or_nothing(path) as file,
+    ):
+        shutil.copyfileobj(origin, file)
 
 
 def encode(image: Image, format: str) -> bytes:  # noqa: A002
@@ -338,6 +332,29 @@ def _check_limits(image: Image, kind: str) -> None:
         raise WriteFailed(f"EXIF of {len(image.exif or b''):,} bytes does not fit into a JPEG. Write a PNG.")
     if kind == "JPEG" and len(image.xmp or b"") > _JPEG_XMP_MOST:
         raise WriteFailed(f"XMP of {len(image.xmp or b''):,} bytes does not fit into a JPEG. Write a PNG.")
+
+
+@contextmanager
+def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill that takes the place of `path` at the end, or leaves no trace."""
+    made: list[Path] = []
+    # Named by chance and not after the picture: two writers must not share it, and a long name must not grow longer.
+    part = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        made += [folder for folder in path.parents if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 @contextmanager

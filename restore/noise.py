@@ -1,11 +1,15 @@
 """How noisy a whole picture is: one number, asked once before tiling.
 
 White noise has the same variance in every coefficient of an orthonormal transform, and a photo has next to
-none in the high ones of a flat place. So: 8 x 8 patches from all over the picture, their cosine transform,
-the flattest tenth of them by the low frequencies, and a robust spread of the high frequencies of these
-(median of the absolute value, Donoho and Johnstone 1994). Choosing by one set of coefficients and measuring on
-another keeps the choice from pulling the answer down, which is what weak-texture selection (Liu, Tanaka and
-Okutomi 2013) and the smallest eigenvalues (Chen, Zhu and Heng 2015) must correct for.
+none in the high frequencies of its colour differences: detail is mostly grey. So: patches from all over the
+picture, the cosine transform of red - blue and green - magenta, the flattest tenth of the patches by their low
+frequencies, and a robust spread of the high ones (median of the absolute value, Donoho and Johnstone 1994).
+Choosing by one set of coefficients and measuring on another keeps the choice from pulling the answer down,
+which weak-texture selection (Liu, Tanaka and Okutomi 2013) and small eigenvalues (Chen, Zhu and Heng 2015)
+have to correct for.
+
+Cameras and JPEG smooth colour, so the same is asked of the picture at half size: noise that is stronger there
+is not white, and then that level counts, with some help from the grey.
 """
 
 from __future__ import annotations
@@ -21,23 +25,31 @@ Floats = NDArray[np.float32]
 CLEAN_BELOW = 1.5 / 255
 
 SIDE = 8
-SAMPLES = 16384
-#: Below 16 x 16 there are fewer than 81 overlapping patches: nothing can be said.
-SMALLEST = 16
-FLATTEST = 0.1
+WINDOW = 2 * SIDE
+SAMPLES = 12000
+#: Below 24 x 24 there are fewer than 81 overlapping windows: nothing can be said.
+SMALLEST = 24
 FEWEST = 64
-#: White with noise added and cut keeps 0.34 of the variance (1/2 - 1/(2 pi)); below this is clipped for good.
-LEAST_LEFT = 0.3
 #: Frequencies (sum of the two indices): below this choose the patch, from it on measure.
 SPLIT = 7
+#: Half-size colour, on the [0, 1] scale, above which the grey is asked too: of 46 clean photos one reached it.
+BELIEVE_GREY = 2.5 / 255
+#: Half size needs this many pixels; in a crop of 64 x 64 every place may be textured.
+ENOUGH = 256 * 256
+#: How much of the growth from quiet to less quiet patches is taken off.
+TEXTURE = 0.5
+#: White with noise added and cut keeps 1/2 - 1/(2 pi) of the variance; where less seems left, it was not noise.
+LEAST_LEFT = 0.34
 
 _STEPS = np.arange(SIDE)
 _COSINE = np.sqrt(2 / SIDE) * np.cos(np.pi * (2 * _STEPS + 1) * _STEPS[:, None] / (2 * SIDE))
 _COSINE[0] /= math.sqrt(2)
-_TRANSFORM: Floats = np.kron(_COSINE, _COSINE).astype(np.float32)
-_FREQUENCY = (_STEPS[:, None] + _STEPS).ravel()
+_HIGH: Floats = np.kron(_COSINE, _COSINE)[(_STEPS[:, None] + _STEPS).ravel() >= SPLIT].astype(np.float32)
 # Grey, red against blue, green against both: orthonormal, so white noise stays white.
 _OPPONENT: Floats = (np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])).astype(np.float32)
+# The standard normal's distribution function, as a table.
+_NORMAL = np.linspace(-4, 4, 321)
+_PROBABILITY = np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in _NORMAL])
 # The median of |x| of a standard normal x.
 _MEDIAN_OF_NORMAL = 0.67449
 
@@ -46,87 +58,136 @@ def estimate_sigma(pixels: np.ndarray) -> float:
     """Standard deviation of the noise of a whole picture, on the [0, 1] scale.
 
     pixels: (H, W, 3) or (H, W), uint8, uint16, or float in [0, 1], which may reach beyond. The same pixels
-    give the same answer. 0.0 where nothing can be said: under 16 x 16, constant, or drawn rather than taken.
-    Below CLEAN_BELOW leave the picture alone.
+    give the same answer. 0.0 where nothing can be said: under 24 x 24, or constant. Below CLEAN_BELOW leave
+    the picture alone.
     """
     picture = pixels[..., None] if pixels.ndim == 2 else pixels
     if min(picture.shape[:2]) < SMALLEST:
         return 0.0
-    patches = _photographic(_sample(picture))
-    if len(patches) < FEWEST:
+    windows = _sample(picture)
+    if bool((windows == windows[..., :1]).all()):
+        windows = windows[..., :1]
+    windows = windows[~_blank(windows)]
+    if len(windows) < FEWEST or _is_drawn(windows):
         return 0.0
-    return _level(patches, _quantum(pixels))
+    scale = 1 / _whole(pixels)
+    rounding = scale**2 / 12 if scale < 1 else 0.0
+    return math.sqrt(
+        max(_level(windows, scale, with_half=picture.shape[0] * picture.shape[1] >= ENOUGH) ** 2 - rounding, 0.0)
+    )
 
 
-def _quantum(pixels: np.ndarray) -> float:
-    return 1 / float(np.iinfo(pixels.dtype).max) if np.issubdtype(pixels.dtype, np.integer) else 0.0
+def _whole(pixels: np.ndarray) -> int:
+    return int(np.iinfo(pixels.dtype).max) if np.issubdtype(pixels.dtype, np.integer) else 1
 
 
-def _sample(picture: np.ndarray) -> Floats:
-    """(N, 64, channels) in [0, 1]: at most about SAMPLES patches, one at a random place in each cell of a grid."""
-    height, width = picture.shape[0] - SIDE + 1, picture.shape[1] - SIDE + 1
+def _sample(picture: np.ndarray) -> np.ndarray:
+    """(N, 16, 16, channels): at most about SAMPLES windows, one at a random place in each cell of a grid."""
+    height, width = picture.shape[0] - WINDOW + 1, picture.shape[1] - WINDOW + 1
     cell = max(1.0, math.sqrt(height * width / SAMPLES))
     rows, columns = math.ceil(height / cell), math.ceil(width / cell)
     # Random within the cell: a regular grid could fall into step with JPEG blocks or with a woven texture.
     jitter = np.random.default_rng(0).random((2, rows, columns))
     top = ((np.arange(rows)[:, None] + jitter[0]) * height / rows).astype(np.intp).ravel()
     left = ((np.arange(columns) + jitter[1]) * width / columns).astype(np.intp).ravel()
-    patches = picture[top[:, None, None] + _STEPS[:, None], left[:, None, None] + _STEPS]
-    scale = np.float32(_quantum(picture) or 1)
-    return patches.reshape(len(patches), SIDE * SIDE, -1).astype(np.float32) * scale
+    across = np.arange(WINDOW)
+    windows: np.ndarray = picture[top[:, None, None] + across[:, None], left[:, None, None] + across]
+    return windows
 
 
-def _photographic(patches: Floats) -> Floats:
-    """The patches that are not constant; none if most of these are drawn (text, graphics).
+def _blank(windows: np.ndarray) -> NDArray[np.bool_]:
+    """Which windows are constant in the colour of a corner, black or white: bars and blown skies say nothing.
 
-    Letterbox bars and blown skies are constant and say nothing. Where more than half of the neighbours are
-    equal in all channels a patch is drawn: noise of 1/255 leaves 2% of them equal in colour, 27% in grey.
+    Any other constant window stays: it says that there is no noise.
     """
-    rows = patches.reshape(len(patches), SIDE, SIDE, -1)
-    equal = (rows[:, :, 1:] == rows[:, :, :-1]).all(-1).mean((1, 2))
-    constant = (patches == patches[:, :1]).all((1, 2))
-    drawn = (equal > 0.5) & ~constant
-    kept = patches[~constant & ~drawn]
-    return kept if len(kept) >= drawn.sum() else kept[:0]
+    colours = windows[:, 0, 0]
+    silent = (colours == colours[0]).all(1) | (colours == colours[-1]).all(1)
+    silent |= ((colours == 0) | (colours == _whole(windows))).all(1)
+    constant: NDArray[np.bool_] = (windows == windows[:, :1, :1]).all((1, 2, 3))
+    return np.asarray(constant & silent)
 
 
-def _level(patches: Floats, quantum: float) -> float:
-    means = patches.mean(1)
-    coefficients = np.matmul(_TRANSFORM, patches)
-    sigma = _spread(coefficients)
-    # Nothing beyond [0, 1] means that the noise was cut there, which narrows it near black and white.
-    if patches.min() >= 0 and patches.max() <= 1:
-        for _ in range(6):
-            left = _variance_left(means, sigma)
-            usable = left.min(1) > LEAST_LEFT
-            if usable.sum() < FEWEST:
-                break
-            sigma = _spread(coefficients[usable] / np.sqrt(left[usable])[:, None])
-    return math.sqrt(max(sigma**2 - quantum**2 / 12, 0.0))
+def _is_drawn(windows: np.ndarray) -> bool:
+    """Whether in most windows most neighbours are equal: text, graphics, or smooth beyond doubt.
+
+    Noise of 1/255 leaves 2% of the neighbours equal in colour and 28% in grey; half cut at white, 2% and 36%.
+    """
+    equal = (windows[:, :, 1:] == windows[:, :, :-1]).all(3).mean((1, 2))
+    return float(np.median(equal)) > 0.4
 
 
-def _variance_left(means: Floats, sigma: float) -> Floats:
-    """The share of the noise's variance that clipping to [0, 1] leaves, for patches of these clipped means."""
-    if sigma < 1e-4:
-        return np.ones_like(means)
-    clean = np.linspace(0, 1, 129)
-    low, high = -clean / sigma, (1 - clean) / sigma
-    below, above = (np.array([0.5 * math.erfc(-t / math.sqrt(2)) for t in ts]) for ts in (low, -high))
+def _level(windows: np.ndarray, scale: float, *, with_half: bool) -> float:
+    inner = slice(SIDE // 2, SIDE // 2 + SIDE)
+    fine = _vectors(windows[:, inner, inner] * np.float32(scale))
+    # Twice the mean of four: white noise keeps its level.
+    four = windows[:, ::2, ::2].astype(np.float32)
+    for down, right in ((0, 1), (1, 0), (1, 1)):
+        np.add(four, windows[:, down::2, right::2], out=four)
+    coarse = _vectors(four * np.float32(scale / 2))
+    if float(windows.min()) >= 0 and float(windows.max()) * scale <= 1:
+        gain = 1 / np.sqrt(_variance_left(windows))[..., None]
+        fine, coarse = fine * gain, coarse * gain
+    return _combine(fine, coarse if with_half else None)
+
+
+def _vectors(patches: Floats) -> Floats:
+    """(N, 8, 8, channels) as (N, channels, 64)."""
+    rows: Floats = np.ascontiguousarray(patches.reshape(len(patches), SIDE * SIDE, -1).swapaxes(1, 2), np.float32)
+    return rows
+
+
+def _variance_left(windows: np.ndarray) -> Floats:
+    """The share of the noise's variance that the cut at 0 and 1 leaves, (N, channels).
+
+    How many pixels lie at each end says where the cuts are in units of sigma: the variance of a censored normal.
+    """
+    below = (windows == 0).mean((1, 2))
+    above = (windows == _whole(windows)).mean((1, 2))
+    low, high = np.interp(below, _PROBABILITY, _NORMAL), np.interp(1 - above, _PROBABILITY, _NORMAL)
     at_low, at_high = (np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi) for t in (low, high))
-    inside = 1 - below - above
-    # Moments of a standard normal censored to [low, high].
     mean = low * below + high * above + at_low - at_high
-    square = low**2 * below + high**2 * above + inside + low * at_low - high * at_high
-    return np.interp(means, clean + sigma * mean, square - mean**2).astype(np.float32)
+    square = low**2 * below + high**2 * above + (1 - below - above) + low * at_low - high * at_high
+    return np.clip(square - mean**2, LEAST_LEFT, 1).astype(np.float32)
 
 
-def _spread(coefficients: Floats) -> float:
-    """Robust standard deviation of the high frequencies of the flattest patches, (N, 64, channels)."""
-    low = (_FREQUENCY > 0) & (_FREQUENCY < SPLIT)
-    texture = np.square(coefficients[:, low]).sum((1, 2))
-    number = min(len(texture), max(FEWEST, int(len(texture) * FLATTEST)))
-    flat = coefficients[np.argpartition(texture, number - 1)[:number]][:, _FREQUENCY >= SPLIT]
-    if flat.shape[-1] == 3:
-        flat = flat @ _OPPONENT.T
-    deviations = np.median(np.abs(flat), axis=0) / _MEDIAN_OF_NORMAL
-    return float(np.sqrt(np.mean(np.square(np.median(deviations, axis=0)))))
+def _combine(fine: Floats, coarse: Floats | None) -> float:
+    """One level from patches at full and, where there are enough, at half size, both (N, channels, 64)."""
+    if fine.shape[1] == 1:
+        return _quiet(fine)
+    colours = _OPPONENT @ fine
+    # Text in colour is noisy in most patches, yet its quietest are silent.
+    white = min(_typical(colours[:, 1:]), 1.15 * _quiet(colours[:, 1:]))
+    if coarse is None:
+        return white
+    rough = _quiet(_OPPONENT[1:] @ coarse)
+    if rough <= 1.25 * white:
+        return white
+    # JPEG keeps less of the colour noise than of the grey. Only colour beyond any clean photo's makes grey believed.
+    rough = max(rough, min(_quiet(colours[:, :1]), 4 * (rough - BELIEVE_GREY)))
+    return white + min(4 * (rough / white - 1.25), 1) * (rough - white) if white else rough
+
+
+def _typical(patches: Floats) -> float:
+    """Robust standard deviation of the high frequencies of the flattest tenth, for (N, channels, 64)."""
+    high = patches @ _HIGH.T
+    # By Parseval, what the mean and the high frequencies leave.
+    low = np.square(patches - patches.mean(2, keepdims=True)).sum((1, 2)) - np.square(high).sum((1, 2))
+    number = min(len(low), max(FEWEST, len(low) // 10))
+    flattest = np.abs(high[np.argpartition(low, number - 1)[:number]])
+    return float(np.median(np.median(flattest, axis=0))) / _MEDIAN_OF_NORMAL
+
+
+def _quiet(patches: Floats) -> float:
+    """The level that explains the quietest of the patches (N, channels, 64), less what texture adds to it.
+
+    Noise alone makes the 1st and the 10th percentile of the energy, each over its expected value, equal.
+    """
+    high = patches @ _HIGH.T
+    energy = np.square(high).mean(2)
+    # Percentiles of chi-square over its k degrees of freedom, by Wilson and Hilferty.
+    share = 2 / (9 * high.shape[2])
+    first, tenth = (
+        float(np.quantile(energy, part, axis=0).mean()) / (1 - share + normal * math.sqrt(share)) ** 3
+        for part, normal in ((0.01, -2.3263), (0.1, -1.2816))
+    )
+    return math.sqrt(max(first - TEXTURE * max(tenth - first, 0.0), 0.0))

@@ -72,7 +72,9 @@ def find(name_or_path: str | Path) -> Path:
 def verify(entry: Entry) -> None:
     """Raise UnsupportedModel unless the file is there and has the manifest's sha256."""
     if not entry.path.is_file():
-        raise UnsupportedModel(f"{entry.path}: the manifest lists this model but the file is missing. Install Restore again.")
+        raise UnsupportedModel(
+            f"{entry.path}: the manifest lists this model but the file is missing. Install Restore again."
+        )
     if sha256(entry.path) != entry.sha256:
         raise UnsupportedModel(
             f"{entry.path}: the file is damaged (its sha256 is not the one in {MANIFEST}). Install Restore again."

@@ -22,7 +22,8 @@ EXTRA = {
     "restore/formats/deep.py": {"imagecodecs"},
     "restore/formats/tiff.py": {"tifffile"},
     "restore/engine.py": {"onnxruntime"},
-    "restore/cli.py": {"typer", "rich"},
+    "restore/cli.py": {"typer"},
+    "restore/screen.py": {"typer", "rich"},
     "restore/web.py": {"gradio"},
     "training/loop.py": {"rich"},
     "training/__main__.py": {"rich"},
@@ -47,7 +48,7 @@ LAYERS = (
     {"image", "contract", "tiles", "store", "noise"},
     {"engine"},
     {"batch"},
-    {"web"},
+    {"web", "screen", "doctor"},
     {"cli"},
     {"__main__", "__init__"},
 )

@@ -6,6 +6,7 @@ pixel-unshuffle 2, random weights) in the same onnxruntime with the same threads
 
 from __future__ import annotations
 
+import itertools
 import resource
 import statistics
 import subprocess
@@ -17,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from restore import image as image_module
@@ -35,7 +35,7 @@ def ffdnet_shaped(path: Path) -> None:
     channels = [12, *[96] * 11, 12]
     nodes = [helper.make_node("SpaceToDepth", ["image"], ["x0"], blocksize=2)]
     weights = []
-    for layer, (inside, outside) in enumerate(zip(channels, channels[1:], strict=False)):
+    for layer, (inside, outside) in enumerate(itertools.pairwise(channels)):
         scale = (2 / (9 * inside)) ** 0.5
         weights += [
             numpy_helper.from_array(rng.normal(0, scale, (outside, inside, 3, 3)).astype(np.float32), f"w{layer}"),
@@ -46,7 +46,7 @@ def ffdnet_shaped(path: Path) -> None:
         last = layer == len(channels) - 2
         nodes.append(helper.make_node("Identity" if last else "Relu", [f"y{layer}"], [f"x{layer + 1}"]))
     nodes.append(helper.make_node("DepthToSpace", [f"x{len(channels) - 1}"], ["restored"], blocksize=2))
-    shape = ["batch", 3, "height", "width"]
+    shape: list[str | int | None] = ["batch", 3, "height", "width"]
     value = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in ("image", "restored")]
     graph = helper.make_graph(nodes, "ffdnet-shaped", value[:1], value[1:], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
@@ -58,6 +58,8 @@ def bench(model: str | Path = "denoise", *, rounds: int = 5, threads: int | None
     The contestants take turns, and the median of `rounds` counts, so that what else the machine
     does hits all alike.
     """
+    import onnxruntime as ort  # after restore.engine, which keeps it from reporting to its maker
+
     restorer = open_model(model, device="cpu", threads=threads)
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (*_TWO_MEGAPIXELS, 3), np.uint8)

@@ -224,7 +224,7 @@ def _check_against_torch(path: Path, network: nn.Module, spec: ModelSpec) -> Non
         # Beyond [0, 1] too: unclipped noise is what the network was trained on.
         picture = rng.uniform(-0.2, 1.2, (height, width, 3)).astype(np.float32)
         params = {p.name: float(rng.uniform(p.min, p.max)) for p in spec.params}
-        answer = restorer.run_array(picture, **params)["restored"]
+        answer = restorer.run_array(picture, tile=None, **params)["restored"]
         expected = _in_torch(network, picture[None], params, spec)[0]
         _demand_equal(answer, expected, f"{width} x {height} pixels")
     pictures = rng.uniform(0, 1, (2, 20, 37, 3)).astype(np.float32)
@@ -242,10 +242,11 @@ def _in_torch(network: nn.Module, pictures: np.ndarray, params: Mapping[str, flo
     scalars = {name: torch.full((len(pictures),), value) for name, value in params.items()}
     with torch.no_grad():
         answer = network(torch.from_numpy(padded).permute(0, 3, 1, 2), **scalars).clamp(0, 1)
-    return answer.permute(0, 2, 3, 1).numpy()[:, :height, :width]
+    whole: np.ndarray = answer.permute(0, 2, 3, 1).numpy()
+    return whole[:, :height, :width]
 
 
 def _demand_equal(answer: np.ndarray, expected: np.ndarray, what: str) -> None:
     worst = float(np.abs(answer - expected).max())
     if not worst <= _TOLERANCE:
-        raise ExportError(f"on {what} the ONNX file differs from torch by {worst:.2g}, above {_TOLERANCE:g}: not exported.")
+        raise ExportError(f"on {what} the file differs from torch by {worst:.2g}, above {_TOLERANCE:g}: not exported.")

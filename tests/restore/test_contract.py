@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+
 from restore.contract import ModelSpec, Param, TensorInput, to_pixels, to_tensor
 from restore.errors import BadOption, UnsupportedModel
 

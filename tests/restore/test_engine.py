@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageCms
+
 from restore import engine
 from restore.engine import available_cpus, open_model
 from restore.errors import BadOption, ModelNotFound, NotEnoughMemory, UnsupportedModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from restore import store
 from restore.errors import ModelNotFound, UnsupportedModel
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from restore.tiles import best_window, plan_axis, plan_tiles, run_tiled
 
 sides = st.integers(1, 700)

@@ -1,0 +1,325 @@
+"""Many pictures in one go: `plan` finds inputs and names outputs before any work, `run` does the work.
+
+Knows nothing of the command line; paths are texts as a user writes them, "-" is a standard stream.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from restore.engine import Restored, Restorer, TileSize
+from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
+from restore.image import Image, copy, encode, format_for, is_picture_name, losses, read, write
+
+STREAM = "-"
+#: What is read only becomes PNG; but an MPO's first picture is a JPEG.
+_READ_ONLY = frozenset({"GIF", "PPM"})
+_OTHER_SUFFIXES = {".mpo": ".jpg"}
+
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to restore: None stands for standard input, and for standard output."""
+
+    source: Path | None
+    output: Path | None
+    overwrite: bool = False
+
+    @property
+    def source_name(self) -> str:
+        """What messages call the input."""
+        return "standard input" if self.source is None else str(self.source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a job; `found` is on the [0, 1] scale, `notes` are sentences for the user."""
+
+    job: Job
+    status: Literal["done", "unchanged", "failed"]
+    seconds: float
+    found: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def plan(inputs: Sequence[str], output: str | None, *, suffix: str, overwrite: bool = False) -> list[Job]:
+    """Every picture among files and folders, and where each goes; nothing is written.
+
+    Without `output` an answer lies beside its input, `suffix` after its stem; else in the file or
+    below the folder `output`, sub-folders and suffixes kept. In folders, hidden files, files that
+    are no pictures by name, the output folder and earlier answers beside their inputs are passed
+    over. Raises BadOption for whatever would overwrite an input or an existing file (unless
+    `overwrite`), collide, or cannot be written.
+    """
+    if STREAM in (*inputs, output):
+        jobs = [_plan_stream(inputs, output, overwrite=overwrite)]
+    else:
+        place = _placer(inputs, output, suffix=suffix)
+        folder = None if output is None else Path(output)
+        earlier = suffix if output is None else None
+        found = (pair for text in inputs for pair in _find(text, besides=folder, earlier=earlier))
+        jobs = _without_collisions(Job(source, place(source, inside), overwrite) for source, inside in found)
+        if not jobs:
+            raise BadOption(f"{', '.join(inputs)}: no pictures in there. Name a folder with some, or a file.")
+    _refuse_unsafe(jobs)
+    return jobs
+
+
+def run(
+    jobs: Iterable[Job],
+    restorer: Restorer,
+    params: Mapping[str, float],
+    on_progress: Callable[[Job, float], None] | None = None,
+    *,
+    tile: TileSize = "auto",
+) -> Iterator[Result]:
+    """Do the jobs in order; a failed one does not stop the rest, and leaves nothing behind.
+
+    `params` are on the network's scale. `on_progress` gets the finished share of each job, from 0 to 1.
+    A picture in which nothing was found to mend is copied byte for byte where its format stays.
+    """
+    for job in jobs:
+        start = time.perf_counter()
+
+        def tick(share: float, job: Job = job) -> None:
+            if on_progress:
+                on_progress(job, share)
+
+        tick(0.0)
+        try:
+            source = _read_input() if job.source is None else job.source
+            image = read(source, name=job.source_name)
+            restored = _restore(job, restorer, image, params=params, tile=tile, progress=tick)
+            notes = _save(job, source, image, restored)
+        except (UnreadableImage, WriteFailed, NotEnoughMemory) as error:
+            yield Result(job=job, status="failed", seconds=time.perf_counter() - start, error=str(error))
+            continue
+        status: Literal["done", "unchanged"] = "done" if restored.changed(image) else "unchanged"
+        spent = time.perf_counter() - start
+        yield Result(job=job, status=status, seconds=spent, found=restored.found, notes=notes)
+
+
+def _restore(
+    job: Job,
+    restorer: Restorer,
+    image: Image,
+    *,
+    params: Mapping[str, float],
+    tile: TileSize,
+    progress: Callable[[float], None],
+) -> Restored:
+    try:
+        return restorer(image, tile=tile, progress=progress, **params)
+    except NotEnoughMemory as error:
+        raise NotEnoughMemory(f"{job.source_name}: {error}") from error
+    except MemoryError as error:
+        raise NotEnoughMemory(f"{job.source_name}: not enough memory for it. Close other programs.") from error
+
+
+def _save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tuple[str, ...]:
+    """Put the answer where the job says; returns what the user should be told."""
+    if job.output is None:
+        kind = "PNG" if image.format in _READ_ONLY else image.format
+    else:
+        kind = format_for(job.output)
+        if not job.overwrite and os.path.lexists(job.output):
+            raise WriteFailed(f"{job.output}: came into being while the picture was restored. It was not replaced.")
+    if not restored.changed(image) and kind == image.format:
+        if job.output is None:
+            _write_output(source if isinstance(source, bytes) else source.read_bytes())
+        else:
+            copy(source, job.output)
+        return ()
+    if job.output is None:
+        _write_output(encode(restored.image, kind))
+    else:
+        write(restored.image, job.output)
+    return image.notes + losses(restored.image, kind)
+
+
+def _read_input() -> bytes:
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise UnreadableImage("standard input: no picture came. Give one: restore denoise - < night.jpg > clean.jpg")
+    return data
+
+
+def _write_output(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        reason = "the disk is full. Make room." if full else f"cannot be written: {error.strerror}."
+        raise WriteFailed(f"standard output: {reason}") from error
+
+
+def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[tuple[Path, Path]]:
+    """Each picture of an input, and its path below that input."""
+    path = Path(text)
+    if not path.exists():
+        raise BadOption(f"{text}: no such file or folder. Is the name spelled right?")
+    if not path.is_dir():
+        yield path, Path(path.name)
+        return
+
+    def refuse(error: OSError) -> None:
+        raise BadOption(f"{error.filename}: the folder cannot be read: {error.strerror}. Ask its owner.") from error
+
+    avoided = None if besides is None else os.path.realpath(besides)
+    for name, folders, files in os.walk(path, onerror=refuse):
+        folder = Path(name)
+        # In place: os.walk goes down into what is left.
+        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(folder / f) != avoided)
+        for file in sorted(files):
+            found = folder / file
+            if file[0] != "." and is_picture_name(found) and not (earlier and found.stem.endswith(earlier)):
+                yield found, found.relative_to(path)
+
+
+def _placer(inputs: Sequence[str], output: str | None, *, suffix: str) -> Callable[[Path, Path], Path]:
+    """A function from an input and its path below what the user named to its output."""
+    if output is None:
+        return lambda source, _: source.with_name(_name_for(source, suffix))
+    path = Path(output)
+    if not _is_folder(output, inputs):
+        return lambda *_: path
+    return lambda _, inside: path / inside.with_name(_name_for(inside, ""))
+
+
+def _is_folder(output: str, inputs: Sequence[str]) -> bool:
+    """Whether `output` names a folder. Raises BadOption where it cannot be what the inputs need."""
+    path = Path(output)
+    if path.is_dir() or output.endswith(("/", os.sep)):
+        return True
+    several = len(inputs) > 1 or Path(inputs[0]).is_dir()
+    if several and path.exists():
+        raise BadOption(f"-o {output}: a file, but several pictures need a folder. Choose another name.")
+    if several and is_picture_name(path):
+        raise BadOption(f"-o {output}: several pictures need a folder. If this is to be one, write {output}/")
+    if several or not (path.suffix or path.exists()):
+        return True
+    _check_suffix(path, output)
+    return False
+
+
+def _check_suffix(path: Path, output: str) -> None:
+    try:
+        format_for(path)
+    except BadOption as error:
+        raise BadOption(f"-o {error} If it is to be a folder, write {output}/") from None
+
+
+def _name_for(source: Path, suffix: str) -> str:
+    """The output's name: the file suffix is kept where such a file can be written."""
+    try:
+        format_for(source)
+    except BadOption:
+        # Of `scan.2024` all is kept: `scan.2025` may lie beside it.
+        stem = source.stem if is_picture_name(source) else source.name
+        return stem + suffix + _OTHER_SUFFIXES.get(source.suffix.lower(), ".png")
+    return source.stem + suffix + source.suffix
+
+
+def _plan_stream(inputs: Sequence[str], output: str | None, *, overwrite: bool) -> Job:
+    if len(inputs) != 1:
+        raise BadOption(f"{STREAM} is one picture: give one input and one output with it.")
+    (text,) = inputs
+    if text != STREAM and not Path(text).exists():
+        raise BadOption(f"{text}: no such file. Is the name spelled right?")
+    if text != STREAM and Path(text).is_dir():
+        raise BadOption(f"{text}: a folder, but -o {STREAM} takes one picture. Choose a folder with -o.")
+    source = None if text == STREAM else Path(text)
+    if output is None or output == STREAM:
+        return Job(source, None)
+    if Path(output).is_dir() or output.endswith(("/", os.sep)):
+        raise BadOption(
+            f"-o {output}: a picture on standard input has no name. Give a file: -o {Path(output, 'a.png')}"
+        )
+    _check_suffix(Path(output), output)
+    return Job(source, Path(output), overwrite)
+
+
+def _without_collisions(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs, each once. Raises BadOption when two inputs would land on one output."""
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        assert job.source is not None
+        assert job.output is not None
+        first = taken.setdefault(_key(job.output), job)
+        assert first.source is not None
+        if os.path.realpath(first.source) != os.path.realpath(job.source):
+            raise BadOption(
+                f"{first.source} and {job.source} would both become {job.output}. "
+                "Restore them one after the other, into different folders with -o."
+            )
+    return list(taken.values())
+
+
+def _key(path: Path) -> str:
+    """Equal for two paths that name one file, whether it is there or not."""
+    key = str(Path(os.path.realpath(path.parent), path.name))
+    return key.casefold() if _ignores_case(_nearest_folder(path)) else key
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether `A` and `a` are one file in this folder, judged by its own name or that of one above."""
+    for part in (folder, *folder.parents):
+        if part.name != part.name.swapcase():
+            other = part.with_name(part.name.swapcase())
+            return other.exists() and other.samefile(part)
+    return False
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The first of the path's parents that is there, absolute."""
+    return next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+
+
+def _refuse_unsafe(jobs: Sequence[Job]) -> None:
+    """Raise BadOption if an output is an input, is there already, or has no folder that it could be put in."""
+    sources = {_identity(job.source): job.source_name for job in jobs}
+    there = []
+    for job in jobs:
+        if job.output is None:
+            continue
+        if os.path.lexists(job.output):
+            source = sources.get(_identity(job.output)) if job.output.exists() else None
+            if source is not None:
+                raise BadOption(f"{job.output}: the same file as the input {source}. Inputs are never overwritten.")
+            if job.output.is_dir():
+                raise BadOption(f"{job.output}: a folder of this name is in the way. Choose another name with -o.")
+            if not job.overwrite:
+                there.append(job.output)
+        _check_folder(_nearest_folder(job.output))
+    if there:
+        more = f", and {len(there) - 1} more outputs are," if len(there) > 1 else ""
+        raise BadOption(f"{there[0]} is there already{more}. Replace with --overwrite, or choose another name with -o.")
+
+
+def _identity(path: Path | None) -> Identity | None:
+    """What links and spellings of one file share; None where there is none, as for a pipe."""
+    with suppress(OSError, ValueError, AttributeError):
+        status = os.fstat(sys.stdin.fileno()) if path is None else path.stat()
+        return status.st_dev, status.st_ino
+    return None
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise BadOption(f"{folder}: a file, where a folder is needed. Choose another folder with -o.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadOption(f"{folder}: no permission to write there. Choose another folder with -o.")

@@ -1,0 +1,150 @@
+"""Tells how a batch goes: lines and progress bars on stderr, or one JSON object a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from restore.batch import STREAM, Job, Result
+from restore.contract import ModelSpec
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Screen:
+    """A context in which results are shown as they come; at its end it names what failed.
+
+    `params` are on the network's scale; everything is shown on the user's.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], spec: ModelSpec, params: Mapping[str, float], *, as_json: bool, quiet: bool
+    ) -> None:
+        self._jobs = jobs
+        self._model = spec.name
+        self._scales = {param.name: param.scale for param in spec.params}
+        self._params = self._for_user(params)
+        self._json, self._quiet = as_json, quiet
+        self._results: list[Result] = []
+        self._bars: _Bars | None = None
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the inputs that failed."""
+        return [result.job.source_name for result in self._results if result.status == "failed"]
+
+    def __enter__(self) -> Screen:
+        if not (self._json or self._quiet) and sys.stderr.isatty():
+            self._bars = _Bars(len(self._jobs))
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._bars:
+            self._bars.close()
+            self._bars = None
+        if kind is None and len(self._jobs) > 1 and not self._json:
+            self._summarise()
+
+    def progress(self, job: Job, share: float) -> None:
+        """Move the bars: `share` of this job is done."""
+        if self._bars:
+            self._bars.move(Path(job.source_name).name, share, done=len(self._results))
+
+    def show(self, result: Result) -> None:
+        """Tell what became of one job."""
+        self._results.append(result)
+        if self._json:
+            # Where the picture itself goes to standard output, nothing else may.
+            typer.echo(json.dumps(self._as_row(result)), err=result.job.output is None)
+        elif result.status == "failed":
+            self._say(f"Error: {result.error}")
+        elif not self._quiet:
+            self._say(self._as_line(result))
+            for note in result.notes:
+                self._say(f"  {note}")
+
+    def _say(self, text: str) -> None:
+        if self._bars:
+            self._bars.say(text)
+        else:
+            typer.echo(text, err=True)
+
+    def _summarise(self) -> None:
+        counts = {status: sum(r.status == status for r in self._results) for status in ("done", "unchanged", "failed")}
+        if not self._quiet:
+            self._say(", ".join(f"{count} {status}" for status, count in counts.items() if count))
+        if self.failed:
+            self._say("\n".join(["Failed:", *(f"  {name}" for name in self.failed)]))
+
+    def _as_line(self, result: Result) -> str:
+        target = "" if result.job.output is None else f" -> {result.job.output}"
+        if result.status == "unchanged":
+            what = "no noise found, left as it is"
+        elif result.found:
+            what = f"noise, sigma about {self._for_user(result.found)['sigma']:.2g}"
+        else:
+            what = ", ".join(f"{name} {value:g}" for name, value in self._params.items())
+        return f"{result.job.source_name}: {what}{target}, {result.seconds:.1f} s"
+
+    def _as_row(self, result: Result) -> dict[str, Any]:
+        job = result.job
+        return {
+            "source": STREAM if job.source is None else str(job.source),
+            "output": STREAM if job.output is None else str(job.output),
+            "model": self._model,
+            "params": self._params,
+            "found": self._for_user(result.found),
+            "seconds": round(result.seconds, 3),
+            "status": result.status,
+            "error": result.error,
+            "notes": list(result.notes),
+        }
+
+    def _for_user(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {name: round(value * self._scales[name], 3) for name, value in values.items()}
+
+
+class _Bars:
+    """One bar for the tiles of the current file, and one for all files where there are several."""
+
+    def __init__(self, files: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.table import Column
+
+        name = TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=40)
+        )
+        self._progress: Progress = Progress(
+            name,
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            # A picture may be on its way to standard output.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._file: TaskID = self._progress.add_task("", total=1.0)
+        self._all: TaskID = self._progress.add_task(f"all {files} files", total=files, visible=files > 1)
+        self._progress.start()
+
+    def move(self, name: str, share: float, *, done: int) -> None:
+        if share == 0.0:
+            # Anew, so that the time left is that of this file.
+            self._progress.reset(self._file, description=name)
+        self._progress.update(self._file, completed=share)
+        self._progress.update(self._all, completed=done + share)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()

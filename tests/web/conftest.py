@@ -1,0 +1,138 @@
+"""A model that needs no training, and the page in a process of its own with a browser before it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore import store
+from restore.contract import SPEC_KEY, ModelSpec, Param
+
+ROOT = Path(__file__).parents[2]
+
+#: The server, watched: each address that it opens a connection to is written to the file.
+SERVER = """
+import socket, sys
+port, log = int(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
+def watch(event, args):
+    if event == "socket.connect" and args[0].family != socket.AF_UNIX:
+        log.write(f"{args[1][0]}\\n")
+    elif event == "socket.getaddrinfo":
+        log.write(f"{args[0]}\\n")
+sys.addaudithook(watch)
+from restore.web import serve
+serve(port=port)
+"""
+
+
+@pytest.fixture(scope="session")
+def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with `denoise-fast`: mixes a picture with its 3 x 3 mean, the more the higher sigma.
+
+    restored = image + min(4 sigma, 1) (mean - image), so that a level that was not heeded shows.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    sigma = Param(name="sigma", min=0.0, max=75 / 255, scale=255.0)
+    spec = ModelSpec(name="denoise-fast", task="denoise", answer="image", reach=1, params=(sigma,))
+    constants = {
+        "kernel": np.full((3, 1, 3, 3), 1 / 9, np.float32),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
+        "column": np.array([-1, 1, 1, 1], np.int64),
+        "four": np.float32(4),
+        "one": np.float32(1),
+    }
+    nodes = [
+        helper.make_node("Pad", ["image", "pads"], ["padded"], mode="edge"),
+        helper.make_node("Conv", ["padded", "kernel"], ["mean"], group=3),
+        helper.make_node("Sub", ["mean", "image"], ["difference"]),
+        helper.make_node("Mul", ["sigma", "four"], ["strong"]),
+        helper.make_node("Min", ["strong", "one"], ["weight"]),
+        helper.make_node("Reshape", ["weight", "column"], ["weights"]),
+        helper.make_node("Mul", ["difference", "weights"], ["change"]),
+        helper.make_node("Add", ["image", "change"], ["restored"]),
+    ]
+    picture = ["N", 3, "H", "W"]
+    graph = helper.make_graph(
+        nodes,
+        "smoother",
+        [
+            helper.make_tensor_value_info("image", TensorProto.FLOAT, picture),
+            helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N"]),
+        ],
+        [helper.make_tensor_value_info("restored", TensorProto.FLOAT, picture)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
+    folder = tmp_path_factory.mktemp("models")
+    onnx.save(model, folder / "denoise-fast.onnx")
+    store.publish(folder, "denoise-fast", task="denoise", tier="fast", about={})
+    return folder
+
+
+@dataclass(frozen=True)
+class Server:
+    """The page's own process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    connections: Path
+    temporary: Path
+    home: Path
+
+    def peak_memory(self) -> int:
+        """The most resident memory that the process ever had, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(smoother: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`serve` on a free port, behind a proxy that is not there, ended as a container ends it: with SIGTERM."""
+    port, folder = free_port(), tmp_path_factory.mktemp("server")
+    temporary, home, log = folder / "tmp", folder / "home", folder / "connections"
+    temporary.mkdir()
+    home.mkdir()
+    own = {"RESTORE_MODELS": smoother, "TMPDIR": temporary, "HOME": home, "HTTP_PROXY": "http://127.0.0.1:9"}
+    # onnxruntime sends no telemetry where it sees a CI service; a user's computer is none.
+    environment = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("XDG_")}
+    environment |= {name: str(value) for name, value in own.items()}
+    process = subprocess.Popen([sys.executable, "-c", SERVER, str(port), str(log)], env=environment, cwd=ROOT)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        wait_for(url, process)
+        yield Server(url, process, log, temporary, home)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(600):
+        assert process.poll() is None, "the server ended before it began"
+        try:
+            direct.open(url, timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"{url} does not answer")
