@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 import os
 import shutil
 import signal
@@ -11,27 +10,21 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from PIL import Image as PillowImage
-from PIL import ImageCms
 
 from restore import __version__
 from restore.engine import Restored, Restorer, open_model
 from restore.errors import BadOption, RestoreError
 from restore.image import Image, format_for, read, write
 from restore.noise import CLEAN_BELOW, estimate_sigma
+from restore.previews import DETAIL, centre, preview, save_preview
 
 #: Refused from the header, before anything is decoded.
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 500 * 2**20
-#: A larger PNG takes seconds to encode; what is lost by shrinking is shown in a second view, pixel by pixel.
-PREVIEW_PIXELS = 2_000_000
-DETAIL = (600, 800)
 
 #: Seconds between two clean-ups, and the age at which uploaded and restored photos are deleted.
 _CLEAN_UP = (600, 3600)
@@ -211,7 +204,7 @@ class _DenoiseTab:
             return cleared | {self.photo: None, self.facts: _refusal(error)}
         sigma = min(max(estimate_sigma(image.pixels), self._sigma.min), self._sigma.max)
         sigma_255 = sigma * self._sigma.scale
-        source = _save_preview(_preview(image), self._new_folder(), "photo")
+        source = save_preview(preview(image), self._new_folder(), "photo")
         return cleared | {
             self.facts: gr.Markdown(_describe(image, sigma_255, clean=sigma < CLEAN_BELOW), visible=True),
             self.sigma: gr.Slider(value=round(sigma_255, 1)),
@@ -283,9 +276,9 @@ class _DenoiseTab:
                 self.views: gr.Tabs(visible=False),
             }
         pictures = {"before": image, "after": restored.image}
-        window = _centre(image.height, image.width)
-        whole = [_save_preview(_preview(p), folder, name) for name, p in pictures.items()]
-        detail = [_save_preview(_preview(p, window), folder, f"{name}-detail") for name, p in pictures.items()]
+        window = centre(image.height, image.width)
+        whole = [save_preview(preview(p), folder, name) for name, p in pictures.items()]
+        detail = [save_preview(preview(p, window), folder, f"{name}-detail") for name, p in pictures.items()]
         return {
             self.answer: gr.Markdown(_REMOVED.format(sigma_255), visible=True),
             self.source: gr.Image(visible=False),
@@ -342,53 +335,3 @@ def _deliver(path: Path, image: Image, restored: Restored, folder: Path) -> Path
     out = folder / f"{path.stem}-denoised{suffix}"
     write(restored.image, out)
     return out
-
-
-def _centre(height: int, width: int) -> tuple[slice, slice]:
-    """The middle of a picture, at most DETAIL large."""
-    top, left = ((length - min(length, most)) // 2 for length, most in zip((height, width), DETAIL, strict=True))
-    return slice(top, top + DETAIL[0]), slice(left, left + DETAIL[1])
-
-
-def _preview(image: Image, window: tuple[slice, slice] | None = None) -> PillowImage.Image:
-    """What a screen shows of a picture: 8 bits, sRGB, transparency on white; a window as it is, the whole shrunk.
-
-    Shrunk to PREVIEW_PIXELS, and to 4096 on the longest side.
-    """
-    cut = window or (slice(None), slice(None))
-    shown = _to_pillow(image.pixels[cut])
-    alpha = None if image.alpha is None else _to_pillow(image.alpha[cut])
-    scale = min(1.0, math.sqrt(PREVIEW_PIXELS / (shown.width * shown.height)), 4096 / max(shown.size))
-    if scale < 1:
-        size = (max(1, int(shown.width * scale)), max(1, int(shown.height * scale)))
-        shown = shown.resize(size, PillowImage.Resampling.LANCZOS, reducing_gap=2.0)
-        alpha = alpha and alpha.resize(size, PillowImage.Resampling.BOX)
-    shown = _to_srgb(shown, image.icc)
-    if alpha:
-        shown = PillowImage.composite(shown, PillowImage.new("RGB", shown.size, "white"), alpha)
-    return shown
-
-
-def _to_pillow(plane: np.ndarray) -> PillowImage.Image:
-    return PillowImage.fromarray((plane >> 8).astype(np.uint8) if plane.dtype == np.uint16 else plane)
-
-
-def _to_srgb(picture: PillowImage.Image, icc: bytes | None) -> PillowImage.Image:
-    """A grey or RGB picture as RGB in sRGB, through its profile; a profile that is damaged is as good as none."""
-    if icc:
-        # Scanners put RGB profiles on grey pixels.
-        fitting = picture.convert("RGB") if icc[16:20] == b"RGB " else picture
-        srgb = ImageCms.createProfile("sRGB")
-        with suppress(ImageCms.PyCMSError, OSError):
-            converted = ImageCms.profileToProfile(
-                fitting, ImageCms.ImageCmsProfile(BytesIO(icc)), srgb, outputMode="RGB"
-            )
-            assert converted is not None
-            return converted
-    return picture.convert("RGB")
-
-
-def _save_preview(picture: PillowImage.Image, folder: Path, name: str) -> str:
-    path = folder / f"{name}.png"
-    picture.save(path, compress_level=1)
-    return str(path)

@@ -47,7 +47,7 @@ LAYERS = (
     {"formats"},
     {"image", "contract", "tiles", "store", "noise"},
     {"engine"},
-    {"batch"},
+    {"batch", "previews"},
     {"web", "screen", "doctor"},
     {"cli"},
     {"__main__", "__init__"},

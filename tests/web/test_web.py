@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from restore import web
+from restore import previews, web
 from restore.engine import Restored, open_model
 from restore.errors import BadOption, ModelNotFound, UnreadableImage
 from restore.image import Image, read
@@ -99,42 +99,42 @@ def test_the_slider_has_the_range_that_the_model_was_trained_in(tab):
 
 
 def test_a_large_picture_is_shown_with_at_most_two_megapixels():
-    preview = web._preview(Image(np.zeros((3000, 4000, 3), np.uint8)))
+    preview = previews.preview(Image(np.zeros((3000, 4000, 3), np.uint8)))
     # 4:3 at 2 megapixels is 1632.99 x 1224.74.
     assert preview.size == (1632, 1224)
 
 
 @pytest.mark.parametrize(("shape", "size"), [((1, 1), (1, 1)), ((1, 100_000), (4096, 1)), ((3, 3), (3, 3))])
 def test_an_odd_shape_has_a_preview(shape, size):
-    assert web._preview(Image(np.zeros(shape, np.uint8))).size == size
+    assert previews.preview(Image(np.zeros(shape, np.uint8))).size == size
 
 
 def test_a_small_picture_and_a_window_are_shown_pixel_by_pixel():
     pixels = noisy(900, 1000)
-    np.testing.assert_array_equal(np.asarray(web._preview(Image(pixels))), pixels)
-    window = web._centre(900, 1000)
-    np.testing.assert_array_equal(np.asarray(web._preview(Image(pixels), window)), pixels[150:750, 100:900])
+    np.testing.assert_array_equal(np.asarray(previews.preview(Image(pixels))), pixels)
+    window = previews.centre(900, 1000)
+    np.testing.assert_array_equal(np.asarray(previews.preview(Image(pixels), window)), pixels[150:750, 100:900])
 
 
 def test_the_centre_of_a_picture_smaller_than_the_window_is_all_of_it():
-    assert GREY[web._centre(40, 60)].shape == (40, 60)
+    assert GREY[previews.centre(40, 60)].shape == (40, 60)
 
 
 def test_16_bits_are_shown_as_their_high_8():
     pixels = np.array([[0, 255, 256, 65535]], np.uint16)
-    assert np.asarray(web._preview(Image(pixels)))[0, :, 0].tolist() == [0, 0, 1, 255]
+    assert np.asarray(previews.preview(Image(pixels)))[0, :, 0].tolist() == [0, 0, 1, 255]
 
 
 def test_a_preview_is_converted_to_srgb():
     red = np.zeros((4, 4, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
     # Two levels: the profile stores its primaries rounded to 1/65536.
-    shown = np.asarray(web._preview(Image(red, icc=swapped_profile())), int)
+    shown = np.asarray(previews.preview(Image(red, icc=swapped_profile())), int)
     assert np.abs(shown - [0, 0, 255]).max() <= 2
 
 
 @pytest.mark.parametrize("icc", [b"not a profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
 def test_a_damaged_profile_or_one_for_colour_does_not_keep_a_grey_picture_from_being_shown(icc):
-    shown = np.asarray(web._preview(Image(GREY, icc=icc)), int)
+    shown = np.asarray(previews.preview(Image(GREY, icc=icc)), int)
     assert shown.shape == (40, 60, 3)
     # sRGB to sRGB through lcms's tables may round by one level.
     assert np.abs(shown - 100).max() <= 1
@@ -143,7 +143,7 @@ def test_a_damaged_profile_or_one_for_colour_does_not_keep_a_grey_picture_from_b
 def test_what_is_transparent_is_shown_on_white():
     alpha = np.zeros_like(GREY)
     alpha[:, 30:] = 255
-    shown = np.asarray(web._preview(Image(GREY, alpha=alpha)))
+    shown = np.asarray(previews.preview(Image(GREY, alpha=alpha)))
     assert shown[0, 0].tolist() == [255, 255, 255]
     assert shown[0, 59].tolist() == [100, 100, 100]
 
