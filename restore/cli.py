@@ -56,7 +56,7 @@ app = typer.Typer(
     cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Plain help: rich's takes 0.1 s of the 0.4 s that a help text may cost.
+    # Plain help: 0.09 s of CPU time here, 0.16 s with rich's.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ DEVICES = ("auto", "cpu", "cuda")
 TileSize = int | Literal["auto"] | None
 
 #: Pixels of a tile where the size is chosen for the user. The 4.3-million-parameter denoiser needs
-#: about 0.13 GB a megapixel, so a tile takes some 0.65 GB and a 24-megapixel photo six tiles.
+#: about 0.14 GB a megapixel, so a tile takes some 0.7 GB and a 24-megapixel photo six tiles.
 _AUTO_TILE_PIXELS = 5_100_000
 
 #: How a parameter without a default is read off the whole picture, before it is tiled.
@@ -210,6 +211,11 @@ class _Session:
         options.log_severity_level = 3
         options.intra_op_num_threads = min(threads or available_cpus(), available_cpus())
         options.inter_op_num_threads = 1
+        # From its second run on a pattern takes one block beside what the first had: 511 MB in place of 340 for a tile
+        # of 1104 x 1144 pixels, and no second is saved.
+        options.enable_mem_pattern = False
+        _share_thrifty_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
         except BadOption:
@@ -260,6 +266,17 @@ class _Session:
         return dict(zip(self._outputs, answers, strict=True))
 
 
+@functools.cache
+def _share_thrifty_arena() -> None:
+    """Give all sessions one CPU arena that grows by what is asked for, once in a process.
+
+    onnxruntime's own doubles instead: a tile of five megapixels then peaks at 1.03 GB in place of 0.82.
+    """
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    no_limit, as_requested, default = 0, 1, -1
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(no_limit, as_requested, default, default))
+
+
 def _providers(device: str) -> list[Any]:
     if device not in DEVICES:
         raise BadOption(f"--device {device} is not known. Use one of: {', '.join(DEVICES)}.")
@@ -270,7 +287,7 @@ def _providers(device: str) -> list[Any]:
             'pip uninstall onnxruntime && pip install "onnxruntime-gpu[cuda,cudnn]"'
         )
     if device != "cpu" and has_cuda:
-        ort.preload_dlls()
+        ort.preload_dlls()  # CUDA's libraries from the wheels beside onnxruntime-gpu
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]
 

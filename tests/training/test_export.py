@@ -94,3 +94,8 @@ def test_only_better_figures_replace_a_published_file(tiny_checkpoint, shelf):
         publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.1, "psnr/50": 26.8}, command="eval")
     publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.1, "psnr/50": 27.0}, command="eval")
     assert store.entries()[0].about["figures"]["psnr/25"] == 30.1
+
+
+def test_no_transposed_convolution_is_shipped(tiny_denoiser):
+    # They take a buffer that the same sums as convolution and shuffle do not need.
+    assert "ConvTranspose" not in {node.op_type for node in onnx.load(tiny_denoiser).graph.node}
