@@ -23,3 +23,4 @@ bench:
 # The pictures of the README, made again from the shipped weights.
 pictures:
 	$(PYTHON) docs/pictures/make.py
+	$(PYTHON) docs/pictures/page.py

@@ -1,4 +1,4 @@
-"""A model that needs no training, and the page in a process of its own with a browser before it."""
+"""The page in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from restore import store
-from restore.contract import SPEC_KEY, ModelSpec, Param
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,53 +29,6 @@ sys.addaudithook(watch)
 from restore.web import serve
 serve(port=port)
 """
-
-
-@pytest.fixture(scope="session")
-def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models with `denoise-fast`: mixes a picture with its 3 x 3 mean, the more the higher sigma.
-
-    restored = image + min(4 sigma, 1) (mean - image), so that a level that was not heeded shows.
-    """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    sigma = Param(name="sigma", min=0.0, max=75 / 255, scale=255.0)
-    spec = ModelSpec(name="denoise-fast", task="denoise", answer="image", reach=1, params=(sigma,))
-    constants = {
-        "kernel": np.full((3, 1, 3, 3), 1 / 9, np.float32),
-        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64),
-        "column": np.array([-1, 1, 1, 1], np.int64),
-        "four": np.float32(4),
-        "one": np.float32(1),
-    }
-    nodes = [
-        helper.make_node("Pad", ["image", "pads"], ["padded"], mode="edge"),
-        helper.make_node("Conv", ["padded", "kernel"], ["mean"], group=3),
-        helper.make_node("Sub", ["mean", "image"], ["difference"]),
-        helper.make_node("Mul", ["sigma", "four"], ["strong"]),
-        helper.make_node("Min", ["strong", "one"], ["weight"]),
-        helper.make_node("Reshape", ["weight", "column"], ["weights"]),
-        helper.make_node("Mul", ["difference", "weights"], ["change"]),
-        helper.make_node("Add", ["image", "change"], ["restored"]),
-    ]
-    picture = ["N", 3, "H", "W"]
-    graph = helper.make_graph(
-        nodes,
-        "smoother",
-        [
-            helper.make_tensor_value_info("image", TensorProto.FLOAT, picture),
-            helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N"]),
-        ],
-        [helper.make_tensor_value_info("restored", TensorProto.FLOAT, picture)],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
-    folder = tmp_path_factory.mktemp("models")
-    onnx.save(model, folder / "denoise-fast.onnx")
-    store.publish(folder, "denoise-fast", task="denoise", tier="fast", about={})
-    return folder
 
 
 @dataclass(frozen=True)

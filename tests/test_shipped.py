@@ -1,0 +1,61 @@
+"""The weights that ship: whole, small, and as good as their manifest says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restore import store
+from restore.engine import open_model
+from restore.image import read
+
+ROOT = Path(__file__).parents[1]
+CBSD68 = ROOT.parent / "shared/data/test/CBSD68"
+#: A report of `python -m training eval`, which holds its own command.
+GOLDEN = json.loads((ROOT / "tests/golden/cbsd68-first-8.json").read_text("utf-8"))
+PUBLISHED = next(row["scores"] for row in GOLDEN["rows"] if row["model"] == "denoise-fast")
+
+
+@pytest.fixture(autouse=True)
+def only_bundled(monkeypatch):
+    monkeypatch.delenv("RESTORE_MODELS", raising=False)
+
+
+def test_every_shipped_file_is_whole_and_listed():
+    entries = store.entries()
+    assert {e.path for e in entries} == set(store.BUNDLED.glob("*.onnx"))
+    for entry in entries:
+        store.verify(entry)
+
+
+def test_shipped_files_keep_to_their_sizes():
+    sizes = [path.stat().st_size for path in store.BUNDLED.glob("*.onnx")]
+    assert max(sizes) <= 12_000_000
+    assert sum(sizes) <= 38_000_000
+
+
+@pytest.mark.parametrize("entry", store.entries(), ids=lambda entry: entry.name)
+def test_a_model_says_where_it_comes_from(entry):
+    spec = open_model(entry.path).spec
+    assert (spec.name, spec.task, spec.tier) == (entry.name, entry.task, entry.tier)
+    assert entry.about["licence"] == spec.made_by["licence"]
+    assert json.loads(spec.made_by["figures"]) == entry.about["figures"]
+    assert entry.about["measured_with"].startswith("python -m training eval")
+
+
+@pytest.mark.skipif(not CBSD68.is_dir(), reason="needs the pictures of CBSD68, which may not be shipped")
+@pytest.mark.parametrize("sigma", [15, 25, 50])
+def test_the_denoiser_reaches_its_figures_on_eight_photos(sigma):
+    denoise = open_model("denoise-fast", device="cpu")
+    scores = []
+    for index, path in enumerate(sorted(CBSD68.glob("*.png"))[:8]):
+        clean = read(path).pixels.astype(np.float32) / 255
+        noise = np.random.default_rng([0, index, sigma]).standard_normal(clean.shape, dtype=np.float32)
+        noisy = clean + np.float32(sigma / 255) * noise
+        restored = denoise.run_array(noisy, sigma=sigma / 255)["restored"]
+        scores.append(-10 * np.log10(np.mean((restored.astype(float) - clean) ** 2)))
+    # Another processor adds in another order; a hundredth of a decibel is far above that.
+    assert np.mean(scores) == pytest.approx(PUBLISHED[str(sigma)]["psnr"], abs=0.01)
