@@ -206,6 +206,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=_RUNS / "export", metavar="DIR", help=f"(default: {_RUNS / 'export'})"
     )
     parser.add_argument("--publish", type=Path, metavar="REPORT", help="the report.json of eval --out")
+    parser.add_argument(
+        "--data", default="not stated", metavar="TEXT", help="what it was trained on, for people (default: not stated)"
+    )
     parser.set_defaults(run_command=_export)
 
 
@@ -223,9 +226,9 @@ def _export(args: argparse.Namespace) -> None:
     try:
         if args.publish:
             figures, command = published_figures(args.publish, name)
-            print(publish_checkpoint(args.checkpoint, BUNDLED, figures=figures, command=command))
+            print(publish_checkpoint(args.checkpoint, BUNDLED, figures=figures, command=command, data=args.data))
         else:
-            print(export_checkpoint(args.checkpoint, args.out))
+            print(export_checkpoint(args.checkpoint, args.out, data=args.data))
     except ExportError as error:
         raise TrainingError(str(error)) from None
 

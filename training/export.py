@@ -33,11 +33,14 @@ class ExportError(Exception):
     """The exported file does not do what the network does, or would be no gain; nothing was published."""
 
 
-def export_checkpoint(checkpoint: Path, out: Path, *, figures: Mapping[str, Any] | None = None) -> Path:
+def export_checkpoint(
+    checkpoint: Path, out: Path, *, figures: Mapping[str, Any] | None = None, data: str = "not stated"
+) -> Path:
     """Write `out/NAME.onnx` for a checkpoint of `training train`, with its spec; returns the file's path.
 
     The weights are rounded to float16 first, in torch too, so that the check and every figure
-    hold for what is shipped. `figures` go into the spec for people to read. The file appears only
+    hold for what is shipped. `figures` and `data` (what it was
+    trained on) go into the spec for people to read. The file appears only
     after it passed: onnx's checker, and equality with torch within 1e-4 through `restore`, over
     odd, even and smallest sizes and a batch of two.
     Raises ExportError when it differs, ValueError when the file is not a checkpoint.
@@ -45,7 +48,7 @@ def export_checkpoint(checkpoint: Path, out: Path, *, figures: Mapping[str, Any]
     network, state = load_network(checkpoint)
     recipe = find_recipe(state["recipe"])
     _round_to_half(network)
-    spec = _spec(recipe, network, state, figures or {})
+    spec = _spec(recipe, network, state, {"data": data, "figures": json.dumps(dict(figures or {}))})
     model = _graph(network, recipe)
     _upsample_by_shuffling(model)
     model = _with_padding(model, spec)
@@ -62,7 +65,9 @@ def export_checkpoint(checkpoint: Path, out: Path, *, figures: Mapping[str, Any]
     return target
 
 
-def publish_checkpoint(checkpoint: Path, folder: Path, *, figures: Mapping[str, float], command: str) -> Path:
+def publish_checkpoint(
+    checkpoint: Path, folder: Path, *, figures: Mapping[str, float], command: str, data: str = "not stated"
+) -> Path:
     """Export into `folder` and enter the file into its manifest, if its figures beat the published one's.
 
     `figures` are PSNR in dB by name ("psnr/25"), measured by `command`; the mean over the names
@@ -78,7 +83,7 @@ def publish_checkpoint(checkpoint: Path, folder: Path, *, figures: Mapping[str, 
             f"{name} is not published: its figures ({_shown(figures, shared)}) do not beat the old ones "
             f"({_shown(before, shared)})."
         )
-    path = export_checkpoint(checkpoint, folder, figures=figures)
+    path = export_checkpoint(checkpoint, folder, figures=figures, data=data)
     recipe = find_recipe(name)
     about = {"licence": LICENCE, "figures": dict(figures), "measured_with": command}
     store.publish(folder, name, task=recipe.task, tier=recipe.tier, about=about)
@@ -96,7 +101,7 @@ def _round_to_half(network: nn.Module) -> None:
                 p.copy_(p.half().float())
 
 
-def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], figures: Mapping[str, Any]) -> ModelSpec:
+def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], said: Mapping[str, str]) -> ModelSpec:
     progress, settings = state["progress"], state["settings"]
     made_by = {
         "recipe": recipe.name,
@@ -105,9 +110,8 @@ def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], figures:
         "seed": str(settings["seed"]),
         "steps": str(progress["step"]),
         "minutes": f"{progress['elapsed'] / 60:.0f}",
-        "data": recipe.data,
         "licence": LICENCE,
-        "figures": json.dumps(dict(figures)),
+        **said,
     }
     return ModelSpec(
         name=recipe.name,

@@ -36,7 +36,6 @@ class Recipe:
     hparams: Mapping[str, Any]
     degradation: Degradation
     params: tuple[Param, ...] = ()
-    data: str = "photos/large and photos/small of the project (see DATA in the README), split train"
     settings: Settings = field(default_factory=Settings)
 
     @property

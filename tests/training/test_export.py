@@ -76,12 +76,13 @@ def shelf(tmp_path, monkeypatch):
 
 
 def test_publishing_enters_the_file_and_its_figures(tiny_checkpoint, shelf):
-    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.0}, command="eval")
+    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.0}, command="eval", data="six drawings")
     (entry,) = store.entries()
     assert entry.name == "denoise-fast"
     assert entry.about["figures"] == {"psnr/25": 30.0}
     assert entry.about["measured_with"] == "eval"
     assert json.loads(open_model("denoise").spec.made_by["figures"]) == {"psnr/25": 30.0}
+    assert open_model("denoise").spec.made_by["data"] == "six drawings"
     with entry.path.open("ab") as file:
         file.write(b"x")
     with pytest.raises(UnsupportedModel, match="damaged"):
