@@ -10,6 +10,9 @@ have to correct for.
 
 Cameras and JPEG smooth colour, so the same is asked of the picture at half size: noise that is stronger there
 is not white, and then that level counts, with some help from the grey.
+
+Measured, of 255: CBSD68 clean 0.11 on average, 0.54 at most; with white noise of 5 to 75, mean error 0.03 to 0.34
+(cut to 8 bits 0.04 to 0.78). Not met: the real camera noise of PolyU (RMS 4.2, smoothed and JPEG) is given 0.
 """
 
 from __future__ import annotations
@@ -26,19 +29,22 @@ CLEAN_BELOW = 1.5 / 255
 
 SIDE = 8
 WINDOW = 2 * SIDE
+MIDDLE = slice(SIDE // 2, SIDE // 2 + SIDE)
 SAMPLES = 12000
 #: Below 24 x 24 there are fewer than 81 overlapping windows: nothing can be said.
 SMALLEST = 24
 FEWEST = 64
 #: Frequencies (sum of the two indices): below this choose the patch, from it on measure.
 SPLIT = 7
-#: Half-size colour, on the [0, 1] scale, above which the grey is asked too: of 46 clean photos one reached it.
+#: Half-size colour, on the [0, 1] scale, above which the grey is asked too: 23 clean photos shrunk by half reach 2.0 / 255.
 BELIEVE_GREY = 2.5 / 255
 #: Half size needs this many pixels; in a crop of 64 x 64 every place may be textured.
 ENOUGH = 256 * 256
 #: How much of the growth from quiet to less quiet patches is taken off.
 TEXTURE = 0.5
-#: White with noise added and cut keeps 1/2 - 1/(2 pi) of the variance; where less seems left, it was not noise.
+#: Noise cut at white or black leaves half of a window's pixels there (two standard errors more: 0.56 of 256),
+#: and 1/2 - 1/(2 pi) of its variance. A window with more is blown: it does not say how noisy the rest is.
+BLOWN = 0.57
 LEAST_LEFT = 0.34
 
 _STEPS = np.arange(SIDE)
@@ -61,20 +67,18 @@ def estimate_sigma(pixels: np.ndarray) -> float:
     give the same answer. 0.0 where nothing can be said: under 24 x 24, or constant. Below CLEAN_BELOW leave
     the picture alone.
     """
-    picture = pixels[..., None] if pixels.ndim == 2 else pixels
+    picture = _without_bars(pixels[..., None] if pixels.ndim == 2 else pixels)
     if min(picture.shape[:2]) < SMALLEST:
         return 0.0
     windows = _sample(picture)
     if bool((windows == windows[..., :1]).all()):
         windows = windows[..., :1]
-    windows = windows[~_blank(windows)]
-    if len(windows) < FEWEST or _is_drawn(windows):
+    if _is_drawn(windows):
         return 0.0
     scale = 1 / _whole(pixels)
     rounding = scale**2 / 12 if scale < 1 else 0.0
-    return math.sqrt(
-        max(_level(windows, scale, with_half=picture.shape[0] * picture.shape[1] >= ENOUGH) ** 2 - rounding, 0.0)
-    )
+    with_half = picture.shape[0] * picture.shape[1] >= ENOUGH
+    return math.sqrt(max(_level(windows, scale, with_half=with_half) ** 2 - rounding, 0.0))
 
 
 def _whole(pixels: np.ndarray) -> int:
@@ -95,59 +99,73 @@ def _sample(picture: np.ndarray) -> np.ndarray:
     return windows
 
 
-def _blank(windows: np.ndarray) -> NDArray[np.bool_]:
-    """Which windows are constant in the colour of a corner, black or white: bars and blown skies say nothing.
-
-    Any other constant window stays: it says that there is no noise.
-    """
-    colours = windows[:, 0, 0]
-    silent = (colours == colours[0]).all(1) | (colours == colours[-1]).all(1)
-    silent |= ((colours == 0) | (colours == _whole(windows))).all(1)
-    constant: NDArray[np.bool_] = (windows == windows[:, :1, :1]).all((1, 2, 3))
-    return np.asarray(constant & silent)
+def _without_bars(picture: np.ndarray) -> np.ndarray:
+    """The picture less the rows and columns at its edges that hold one colour each: they would pass for quiet."""
+    for axis in (0, 1):
+        lines = picture.swapaxes(0, axis)
+        first, last = 0, len(lines)
+        while first < last and (lines[first] == lines[first, 0]).all():
+            first += 1
+        while last > first and (lines[last - 1] == lines[last - 1, 0]).all():
+            last -= 1
+        picture = lines[first:last].swapaxes(0, axis)
+        if picture.size == 0:
+            break
+    return picture
 
 
 def _is_drawn(windows: np.ndarray) -> bool:
     """Whether in most windows most neighbours are equal: text, graphics, or smooth beyond doubt.
 
-    Noise of 2/255 in 8 bits leaves under 1% of the neighbours equal in colour and 14% in grey; cut at white, 7% and 41%.
+    Noise of 2/255 in 8 bits leaves 0.3% of the neighbours equal in colour and 14% in grey; cut at white, 7% and 41%.
     """
     equal = (windows[:, :, 1:] == windows[:, :, :-1]).all(3).mean((1, 2))
     return float(np.median(equal)) > 0.5
 
 
 def _level(windows: np.ndarray, scale: float, *, with_half: bool) -> float:
-    inner = slice(SIDE // 2, SIDE // 2 + SIDE)
-    fine = _vectors(windows[:, inner, inner] * np.float32(scale))
+    fine = _vectors(windows[:, MIDDLE, MIDDLE] * np.float32(scale))
     # Twice the mean of four: white noise keeps its level.
     four: np.ndarray = windows[:, ::2, ::2].astype(np.float32)
     for down, right in ((0, 1), (1, 0), (1, 1)):
-        np.add(four, windows[:, down::2, right::2], out=four)
-    coarse = _vectors(four * np.float32(scale / 2))
-    if float(windows.min()) >= 0 and float(windows.max()) * scale <= 1:
-        gain = 1 / np.sqrt(_variance_left(windows))[..., None]
-        fine, coarse = fine * gain, coarse * gain
-    return _combine(fine, coarse if with_half else None)
+        four += windows[:, down::2, right::2]
+    coarse = _vectors(four * np.float32(scale / 2)) if with_half else None
+    # Anything beyond [0, 1] means that the noise was not cut there, which narrows it near black and white.
+    if float(windows.min()) < 0 or float(windows.max()) * scale > 1:
+        return _combine(fine, coarse)
+    below, above = (windows == 0).mean((1, 2)), (windows == _whole(windows)).mean((1, 2))
+    usable = _least_cut((below + above).max(1))
+    if usable.sum() < FEWEST:
+        return 0.0
+    left: Floats = np.sqrt(_variance_left(below[usable], above[usable]))[..., None].astype(np.float32)
+    return _combine(fine[usable] / left, None if coarse is None else coarse[usable] / left)
+
+
+def _least_cut(ends: np.ndarray) -> NDArray[np.bool_]:
+    """Windows with few of their pixels at black or white: the strictest bound that a quarter of them meets."""
+    for bound in (0.05, 0.2, BLOWN):
+        usable: NDArray[np.bool_] = ends <= bound
+        if usable.mean() >= 0.25:
+            return usable
+    return usable if usable.mean() >= 0.05 else np.zeros_like(usable)
 
 
 def _vectors(patches: Floats) -> Floats:
     """(N, 8, 8, channels) as (N, channels, 64)."""
-    vectors: np.ndarray = patches.reshape(len(patches), SIDE * SIDE, -1).swapaxes(1, 2)
-    return np.ascontiguousarray(vectors, np.float32)
+    vectors: Floats = np.ascontiguousarray(patches.reshape(len(patches), SIDE * SIDE, -1).swapaxes(1, 2), np.float32)
+    return vectors
 
 
-def _variance_left(windows: np.ndarray) -> Floats:
-    """The share of the noise's variance that the cut at 0 and 1 leaves, (N, channels).
+def _variance_left(below: np.ndarray, above: np.ndarray) -> Floats:
+    """The share of the noise's variance that the cut at 0 and 1 leaves, from the shares of pixels at each end.
 
-    How many pixels lie at each end says where the cuts are in units of sigma: the variance of a censored normal.
+    These shares say where the cuts are in units of sigma; the rest is the variance of a censored normal.
     """
-    below = (windows == 0).mean((1, 2))
-    above = (windows == _whole(windows)).mean((1, 2))
     low, high = np.interp(below, _PROBABILITY, _NORMAL), np.interp(1 - above, _PROBABILITY, _NORMAL)
     at_low, at_high = (np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi) for t in (low, high))
     mean = low * below + high * above + at_low - at_high
     square = low**2 * below + high**2 * above + (1 - below - above) + low * at_low - high * at_high
-    return np.clip(square - mean**2, LEAST_LEFT, 1).astype(np.float32)
+    return np.asarray(np.clip(square - mean**2, LEAST_LEFT, 1), np.float32)
 
 
 def _combine(fine: Floats, coarse: Floats | None) -> float:
@@ -159,12 +177,13 @@ def _combine(fine: Floats, coarse: Floats | None) -> float:
     white = min(_typical(colours[:, 1:]), 1.15 * _quiet(colours[:, 1:]))
     if coarse is None:
         return white
-    rough = _quiet(_OPPONENT[1:] @ coarse)
+    # A simulated camera's JPEG (quality 92, 4:2:0) left a twentieth of the colour noise at full size. None: print.
+    rough = min(_quiet(_OPPONENT[1:] @ coarse), 12 * white)
     if rough <= 1.25 * white:
         return white
     # JPEG keeps less of the colour noise than of the grey. Only colour beyond any clean photo's makes grey believed.
     rough = max(rough, min(_quiet(colours[:, :1]), 4 * (rough - BELIEVE_GREY)))
-    return white + min(4 * (rough / white - 1.25), 1) * (rough - white) if white else rough
+    return white + min(4 * (rough / white - 1.25), 1) * (rough - white)
 
 
 def _typical(patches: Floats) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from restore import store
 from restore.engine import open_model
-from restore.image import read
+from restore.image import Image, read
 
 ROOT = Path(__file__).parents[1]
 CBSD68 = ROOT.parent / "shared/data/test/CBSD68"
@@ -44,6 +44,14 @@ def test_a_model_says_where_it_comes_from(entry):
     assert entry.about["licence"] == spec.made_by["licence"]
     assert json.loads(spec.made_by["figures"]) == entry.about["figures"]
     assert entry.about["measured_with"].startswith("python -m training eval")
+
+
+def test_the_shipped_denoiser_leaves_no_seam(make_photo):
+    denoise = open_model("denoise-fast", device="cpu")
+    noisy = make_photo(620, 700) + np.random.default_rng(0).normal(0, 25, (620, 700, 3))
+    image = Image(np.rint(noisy.clip(0, 255)).astype(np.uint8))
+    whole = denoise(image, tile=None, sigma=25 / 255).image.pixels
+    np.testing.assert_array_equal(denoise(image, tile=512, sigma=25 / 255).image.pixels, whole)
 
 
 @pytest.mark.skipif(not CBSD68.is_dir(), reason="needs the pictures of CBSD68, which may not be shipped")

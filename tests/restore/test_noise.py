@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from restore.noise import CLEAN_BELOW, estimate_sigma
 
 
@@ -22,10 +23,10 @@ def to_8_bit(picture: np.ndarray) -> np.ndarray:
 
 
 def texture(height: int = 256, width: int = 320) -> np.ndarray:
-    """Grass without noise: light and dark grains of one to three pixels, everywhere, in one green."""
-    grain = np.random.default_rng(2).uniform(0.3, 1, (height + 2, width + 2))
+    """Gravel without noise: light and dark grains of one to three pixels everywhere, under slowly changing colour."""
+    grain = np.random.default_rng(2).uniform(-0.3, 0.3, (height + 2, width + 2))
     grain = (grain[:-2, :-2] + grain[1:-1, 1:-1] + grain[2:, 2:]) / 3
-    return grain[..., None] * np.array([0.5, 0.75, 0.3])
+    return gradient(height, width) + grain[..., None]
 
 
 # 4% is five standard errors of some 1,000 patches that share their pixels; 0.2 covers rounding to 8 bits.
@@ -41,11 +42,12 @@ def test_the_level_of_white_noise_is_found(sigma_255, depth):
     assert 255 * estimate_sigma(pixels) == pytest.approx(sigma_255, rel=0.04, abs=0.2)
 
 
-# Half of the noise is lost at each end: without the correction white would give 0.34 ** 0.5 = 58%.
+# Half of the noise is lost at each end: without the correction 0.34 ** 0.5 = 58% would be found. What is left is not
+# normal, which the median is tuned to: 10%.
 @pytest.mark.parametrize("tone", [0.0, 1.0])
 def test_noise_cut_at_black_or_white_is_not_underrated(tone):
     pixels = to_8_bit(add_noise(np.full((256, 256, 3), tone), 25))
-    assert 255 * estimate_sigma(pixels) == pytest.approx(25, rel=0.05)
+    assert 255 * estimate_sigma(pixels) == pytest.approx(25, rel=0.1)
 
 
 # Grey has one channel and no colour differences to look at: fewer values, and texture counts in full.
