@@ -36,7 +36,7 @@ SMALLEST = 24
 FEWEST = 64
 #: Frequencies (sum of the two indices): below this choose the patch, from it on measure.
 SPLIT = 7
-#: Half-size colour, on the [0, 1] scale, above which the grey is asked too: 23 clean photos shrunk by half reach 2.0 / 255.
+#: Half-size colour, on the [0, 1] scale, above which grey is asked too: 23 clean photos at half size reach 2.0 / 255.
 BELIEVE_GREY = 2.5 / 255
 #: Half size needs this many pixels; in a crop of 64 x 64 every place may be textured.
 ENOUGH = 256 * 256
