@@ -163,7 +163,7 @@ def denoise(
 def serve(
     *,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port to listen on.")] = 7860,
+    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="The port to listen on.")] = 7860,
     model: ModelOption = "denoise",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
