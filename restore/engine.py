@@ -30,8 +30,16 @@ TileSize = int | Literal["auto"] | None
 #: about 0.14 GB a megapixel, so a tile takes some 0.7 GB and a 24-megapixel photo six tiles.
 _AUTO_TILE_PIXELS = 5_100_000
 
-#: How a parameter without a default is read off the whole picture, before it is tiled.
-_ESTIMATORS: Mapping[str, Callable[[np.ndarray], float]] = {"sigma": noise.estimate_sigma}
+
+class _Estimator(NamedTuple):
+    """How a parameter without a default is read off the whole picture, before it is tiled."""
+
+    estimate: Callable[[np.ndarray], float]
+    #: Below this there is nothing to mend.
+    nothing_below: float
+
+
+_ESTIMATORS = {"sigma": _Estimator(noise.estimate_sigma, noise.CLEAN_BELOW)}
 
 
 class Restored(NamedTuple):
@@ -75,7 +83,7 @@ class Restorer:
         NotEnoughMemory.
         """
         values, found = self._settle(image.pixels, params)
-        if found.get("sigma", math.inf) < noise.CLEAN_BELOW:
+        if found and all(value < _ESTIMATORS[name].nothing_below for name, value in found.items()):
             if progress:
                 progress(1.0)
             return Restored(image, found)
@@ -119,7 +127,8 @@ class Restorer:
             elif param.default is not None:
                 values[param.name] = param.default
             else:
-                found[param.name] = values[param.name] = min(max(_ESTIMATORS[param.name](pixels), param.min), param.max)
+                level = _ESTIMATORS[param.name].estimate(pixels)
+                found[param.name] = values[param.name] = min(max(level, param.min), param.max)
         return values, found
 
     def _run(

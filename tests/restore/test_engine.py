@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,7 +147,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_file_without_our_spec_is_refused(tiny_denoiser, tmp_path):
-    onnx = pytest.importorskip("onnx")
     model = onnx.load(tiny_denoiser)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "bare.onnx")
@@ -155,7 +155,6 @@ def test_a_file_without_our_spec_is_refused(tiny_denoiser, tmp_path):
 
 
 def test_a_spec_that_does_not_fit_its_graph_is_refused(tiny_denoiser, tmp_path):
-    onnx = pytest.importorskip("onnx")
     model = onnx.load(tiny_denoiser)
     model.metadata_props[0].value = model.metadata_props[0].value.replace('"sigma"', '"level"')
     onnx.save(model, tmp_path / "odd.onnx")
