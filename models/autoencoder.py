@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from models.blocks import ResidualBlock, down, up
+from models.blocks import EdgeKernel, LargeKernelBlock, ResidualBlock, down, up
 
 
 class ConvAutoencoder(nn.Module):
@@ -17,22 +18,46 @@ class ConvAutoencoder(nn.Module):
 
     `channels` holds the feature count of each level, finest first; `blocks` the residual blocks
     of each level, in the encoder and again in the decoder (the deepest level has them once).
+    `large_kernels` puts 7x7 depthwise blocks into the deepest level, `edge_kernels` trains each
+    3x3 kernel there and above as a sum that `fold` turns into one; docs/decisions say what each brings.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, channels: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        activation: str = "relu",
+        bias: bool = True,
+        large_kernels: bool = False,
+        edge_kernels: bool = False,
+    ) -> None:
         super().__init__()
         if len(channels) != len(blocks) or len(channels) < 2:
             raise ValueError(f"channels {channels} and blocks {blocks} must be two lists of equal length, 2 or more")
         self.channels = tuple(channels)
         self.blocks = tuple(blocks)
         levels = len(channels)
-        self.head = nn.Conv2d(in_channels, channels[0], 3, padding=1)
-        self.encoder = nn.ModuleList(_stack(channels[i], blocks[i]) for i in range(levels - 1))
-        self.downs = nn.ModuleList(down(channels[i], channels[i + 1]) for i in range(levels - 1))
-        self.bottom = _stack(channels[-1], blocks[-1])
-        self.ups = nn.ModuleList(up(channels[i + 1], channels[i]) for i in range(levels - 1))
-        self.decoder = nn.ModuleList(_stack(channels[i], blocks[i]) for i in range(levels - 1))
-        self.tail = nn.Conv2d(channels[0], out_channels, 3, padding=1)
+
+        def stack(level: int, block: type[ResidualBlock | LargeKernelBlock] = ResidualBlock) -> nn.Sequential:
+            made = (block(channels[level], activation=activation, bias=bias) for _ in range(blocks[level]))
+            return nn.Sequential(*made)
+
+        deepest = LargeKernelBlock if large_kernels else ResidualBlock
+        self._deepest_reach = deepest.reach
+        self.head = nn.Conv2d(in_channels, channels[0], 3, padding=1, bias=bias)
+        self.encoder = nn.ModuleList(stack(i) for i in range(levels - 1))
+        self.downs = nn.ModuleList(down(channels[i], channels[i + 1], bias=bias) for i in range(levels - 1))
+        self.bottom = stack(levels - 1, deepest)
+        self.ups = nn.ModuleList(up(channels[i + 1], channels[i], bias=bias) for i in range(levels - 1))
+        self.decoder = nn.ModuleList(stack(i) for i in range(levels - 1))
+        self.tail = nn.Conv2d(channels[0], out_channels, 3, padding=1, bias=bias)
+        if edge_kernels:
+            for block in [m for m in self.modules() if isinstance(m, ResidualBlock)]:
+                for conv in (block.conv1, block.conv2):
+                    parametrize.register_parametrization(conv, "weight", EdgeKernel(conv.weight))
 
     @property
     def multiple_of(self) -> int:
@@ -56,10 +81,16 @@ class ConvAutoencoder(nn.Module):
         low, high = at - 1, at + 1  # tail
         for count in self.blocks[:-1]:
             low, high = (low - ResidualBlock.reach * count) // 2, (high + ResidualBlock.reach * count) // 2
-        low, high = low - ResidualBlock.reach * self.blocks[-1], high + ResidualBlock.reach * self.blocks[-1]
+        low, high = low - self._deepest_reach * self.blocks[-1], high + self._deepest_reach * self.blocks[-1]
         for count in reversed(self.blocks[:-1]):
             low, high = 2 * low - ResidualBlock.reach * count, 2 * high + 1 + ResidualBlock.reach * count
         return low - 1, high + 1  # head
+
+    def fold(self) -> None:
+        """Turn every kernel that was trained as a sum into a plain one; the answers stay."""
+        for module in self.modules():
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(x)
@@ -74,6 +105,3 @@ class ConvAutoencoder(nn.Module):
         out: Tensor = self.tail(x)
         return out
 
-
-def _stack(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))

@@ -6,6 +6,7 @@ Knows nothing of the command line; paths are texts as a user writes them, "-" is
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from restore.engine import Restored, Restorer, TileSize
 from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
@@ -83,10 +84,12 @@ def run(
     on_progress: Callable[[Job, float], None] | None = None,
     *,
     tile: TileSize = "auto",
+    strength: float = 1.0,
+    chroma_strength: float = 1.0,
 ) -> Iterator[Result]:
     """Do the jobs in order; a failed one does not stop the rest, and leaves nothing behind.
 
-    `params` are on the network's scale. `on_progress` gets the finished share of each job, from 0 to 1.
+    `params` are on the network's scale; the other options are `Restorer`'s. `on_progress` gets the finished share of each job, from 0 to 1.
     A picture in which nothing was found to mend is copied byte for byte where its format stays.
     """
     for job in jobs:
@@ -100,7 +103,8 @@ def run(
         try:
             source = _read_input() if job.source is None else job.source
             image = read(source, name=job.source_name)
-            restored = _restore(job, restorer, image, params=params, tile=tile, progress=tick)
+            options: dict[str, Any] = {"strength": strength, "chroma_strength": chroma_strength, **params}
+            restored = _restore(job, functools.partial(restorer, image, tile=tile, progress=tick, **options))
             notes = _save(job, source, image, restored)
         except (UnreadableImage, WriteFailed, NotEnoughMemory) as error:
             yield Result(job=job, status="failed", seconds=time.perf_counter() - start, error=str(error))
@@ -110,17 +114,9 @@ def run(
         yield Result(job=job, status=status, seconds=spent, found=restored.found, notes=notes)
 
 
-def _restore(
-    job: Job,
-    restorer: Restorer,
-    image: Image,
-    *,
-    params: Mapping[str, float],
-    tile: TileSize,
-    progress: Callable[[float], None],
-) -> Restored:
+def _restore(job: Job, work: Callable[[], Restored]) -> Restored:
     try:
-        return restorer(image, tile=tile, progress=progress, **params)
+        return work()
     except NotEnoughMemory as error:
         raise NotEnoughMemory(f"{job.source_name}: {error}") from error
     except MemoryError as error:

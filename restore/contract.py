@@ -28,13 +28,17 @@ class Param:
     """A number that a user may set: an input (N,) float32 of the network.
 
     `min`, `max` and `default` are on the network's scale; users read and write them times `scale`.
-    A `default` of None is estimated from the picture.
+    Where `default` is None the network finds the value itself if it is fed `unknown`, and says at
+    each place, in its output `level`, what it found; below `nothing_below`, on average over the
+    picture, there is nothing to mend.
     """
 
     name: str
     min: float
     max: float
     default: float | None = None
+    unknown: float | None = None
+    nothing_below: float = 0.0
     scale: float = 1.0
     unit: str = ""
     help: str = ""
@@ -143,6 +147,8 @@ class ModelSpec:
             wrong = "two params of one name"
         else:
             for p in self.params:
+                if p.default is None and p.unknown is None:
+                    wrong = f"param {p.name} has neither a default nor a value for unknown"
                 if not p.min <= p.max or (p.default is not None and not p.min <= p.default <= p.max):
                     wrong = f"param {p.name}: min, default and max are out of order"
         if wrong:

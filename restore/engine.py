@@ -17,7 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
-from restore import noise, store
+from restore import store
 from restore.contract import SPEC_KEY, ModelSpec, to_pixels, to_tensor
 from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel
 from restore.image import Image
@@ -29,17 +29,6 @@ TileSize = int | Literal["auto"] | None
 #: Pixels of a tile where the size is chosen for the user. The 4.3-million-parameter denoiser needs
 #: about 0.14 GB a megapixel, so a tile takes some 0.7 GB and a 24-megapixel photo six tiles.
 _AUTO_TILE_PIXELS = 5_100_000
-
-
-class _Estimator(NamedTuple):
-    """How a parameter without a default is read off the whole picture, before it is tiled."""
-
-    estimate: Callable[[np.ndarray], float]
-    #: Below this there is nothing to mend.
-    nothing_below: float
-
-
-_ESTIMATORS = {"sigma": _Estimator(noise.estimate_sigma, noise.CLEAN_BELOW)}
 
 
 class Restored(NamedTuple):
@@ -71,65 +60,77 @@ class Restorer:
         *,
         tile: TileSize = "auto",
         progress: Callable[[float], None] | None = None,
+        strength: float = 1.0,
+        chroma_strength: float = 1.0,
         **params: float,
     ) -> Restored:
         """The restored picture: same size, depth, alpha, profile and metadata.
 
         `params` are on the network's scale (`sigma` in [0, 1]); one that is left out and has no
-        default is estimated once on the whole picture. `tile` is the side of a tile in pixels,
-        None for the whole picture at once. `progress` gets the finished share, up to 1.
+        default is found by the network, at each place within its reach. `tile` is the side of a tile in pixels,
+        None for the whole picture at once. `strength` and `chroma_strength`, in [0, 1], are how much of
+        the change in luma and in colour is made: 0 leaves it as it was. `progress` gets the finished share, up to 1.
         A picture in which nothing was found to mend comes back as it is, the same object.
         Raises BadOption for a parameter that the model lacks or a value outside its range,
         NotEnoughMemory.
         """
-        values, found = self._settle(image.pixels, params)
-        if found and all(value < _ESTIMATORS[name].nothing_below for name, value in found.items()):
-            if progress:
-                progress(1.0)
-            return Restored(image, found)
+        values = self._settle(params)
+        for name, share in (("strength", strength), ("chroma-strength", chroma_strength)):
+            if not 0.0 <= share <= 1.0:
+                raise BadOption(f"--{name} {share:g} is not a share. Use 0 (leave it as it is) to 1 (all of it).")
         out = np.empty_like(image.pixels)
         grey = image.pixels.ndim == 2
+        power = 0.0
 
         def keep(core: tuple[slice, slice], answers: dict[str, np.ndarray]) -> None:
-            out[core] = to_pixels(answers["restored"], out.dtype, grey=grey)
+            nonlocal power
+            restored = answers["restored"]
+            if strength < 1.0 or chroma_strength < 1.0:
+                restored = _soften(to_tensor(image.pixels[core]), restored, strength, chroma_strength)
+            out[core] = to_pixels(restored, out.dtype, grey=grey)
+            if "level" in answers:
+                power += float(np.square(answers["level"], dtype=np.float64).sum())
 
         self._run(image.pixels, values, keep, tile=tile, progress=progress)
+        height, width = image.pixels.shape[:2]
+        level = math.sqrt(power / (height * width))
+        sought = [param for param in self.spec.params if values[param.name] == param.unknown]
+        found = {param.name: min(level, param.max) for param in sought}
+        if sought and all(level < param.nothing_below for param in sought):
+            return Restored(image, found)
         return Restored(image.with_pixels(out), found)
 
     def run_array(self, x: np.ndarray, *, tile: TileSize = None, **params: float) -> dict[str, np.ndarray]:
         """The network's answer on floats: (H, W, 3) float32, unclipped in, unquantised out.
 
-        Returns {"restored": (H, W, 3) float32}. Parameters as in `__call__`.
+        Returns {"restored": (H, W, 3) float32}, and beside it "level", (H, W) float32, where the
+        network says how strong the damage is. Parameters as in `__call__`.
         """
-        values, _ = self._settle(x, params)
-        out = np.empty_like(x, dtype=np.float32)
+        out: dict[str, np.ndarray] = {}
 
         def keep(core: tuple[slice, slice], answers: dict[str, np.ndarray]) -> None:
-            out[core] = to_pixels(answers["restored"], out.dtype)
+            for name, answer in answers.items():
+                part = answer[0].transpose(1, 2, 0)
+                whole = out.setdefault(name, np.empty((*x.shape[:2], part.shape[2]), np.float32))
+                whole[core] = part
 
-        self._run(x, values, keep, tile=tile)
-        return {"restored": out}
+        self._run(x, self._settle(params), keep, tile=tile)
+        return {name: answer[..., 0] if answer.shape[2] == 1 else answer for name, answer in out.items()}
 
     def run_batch(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One bare run on tensors as the contract names and shapes them: no tiles, no estimates, no checks."""
         return self._session.run(inputs)
 
-    def _settle(self, pixels: np.ndarray, params: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-        """Every parameter's value, and those that were estimated."""
+    def _settle(self, params: Mapping[str, float]) -> dict[str, float]:
+        """Every parameter's value; `Param.unknown` for one that the network is to find."""
         for name, value in params.items():
             param = self.spec.param(name)
             param.from_user(value * param.scale, model=self.spec.name)
         values: dict[str, float] = {}
-        found: dict[str, float] = {}
         for param in self.spec.params:
-            if param.name in params:
-                values[param.name] = params[param.name]
-            elif param.default is not None:
-                values[param.name] = param.default
-            else:
-                level = _ESTIMATORS[param.name].estimate(pixels)
-                found[param.name] = values[param.name] = min(max(level, param.min), param.max)
-        return values, found
+            value = params.get(param.name, param.default)
+            values[param.name] = param.unknown if value is None else value  # type: ignore[assignment]
+        return values
 
     def _run(
         self,
@@ -158,6 +159,20 @@ class Restorer:
             return self._session.run({"image": to_tensor(pixels[part]), **scalars})
 
         run_tiled(tiles, run, keep, progress)
+
+
+def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_strength: float) -> np.ndarray:
+    """`strength` of the change in luma (Rec. 601, as JPEG has it) and `chroma_strength` of the rest of it.
+
+    Both (1, 3, H, W) float32 in [0, 1], and so is the answer.
+    """
+    change = restored - source
+    luma = np.einsum("c,nchw->nhw", np.array([0.299, 0.587, 0.114], np.float32), change)[:, None]
+    change -= luma
+    change *= np.float32(chroma_strength)
+    change += np.float32(strength) * luma
+    change += source
+    return change
 
 
 def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int | None = None) -> Restorer:
@@ -256,9 +271,9 @@ class _Session:
             raise UnsupportedModel(
                 f"{path}: its spec names the inputs {', '.join(sorted(said))}, its graph has {', '.join(sorted(has))}."
             )
-        unknown = [p.name for p in self.spec.params if p.default is None and p.name not in _ESTIMATORS]
-        if unknown:
-            raise UnsupportedModel(f"{path}: this version cannot estimate {', '.join(unknown)}. Upgrade Restore.")
+        sought = [p.name for p in self.spec.params if p.default is None]
+        if sought and "level" not in {o.name for o in self._session.get_outputs()}:
+            raise UnsupportedModel(f"{path}: its graph must find {', '.join(sought)} but has no output `level`.")
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:

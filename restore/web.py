@@ -9,17 +9,17 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from restore import __version__
+from restore import __version__, store
 from restore.engine import Restored, Restorer, open_model
 from restore.errors import BadOption, RestoreError
 from restore.image import Image, format_for, read, write
-from restore.noise import CLEAN_BELOW, estimate_sigma
 from restore.previews import DETAIL, centre, preview, save_preview
 
 #: Refused from the header, before anything is decoded.
@@ -52,16 +52,25 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
 
     The model is opened at once: raises ModelNotFound, UnsupportedModel, BadOption.
     """
-    restorer = open_model(model, device=device, threads=threads)
+    tiers = _open_tiers(model, device=device, threads=threads)
     app = gr.Blocks(title="Restore", analytics_enabled=False, delete_cache=_CLEAN_UP)
     with app:
         gr.Markdown("# Restore\nGives back damaged photos. Everything happens on this computer: no photo leaves it.")
         with gr.Tabs(), gr.Tab("Denoise"):
-            _DenoiseTab(restorer)
-        about = f"Restore {__version__} · model {restorer.spec.name} · works without a network"
+            _DenoiseTab(tiers)
+        names = ", ".join(restorer.spec.name for restorer in tiers.values())
+        about = f"Restore {__version__} · {names} · works without a network"
         gr.Markdown(about, elem_id="about")
     app.queue(default_concurrency_limit=1)
     return app
+
+
+def _open_tiers(model: str | Path, *, device: str, threads: int | None) -> dict[str, Restorer]:
+    """The model by its tier, and beside a task's own the task's other tiers, by the names that the page shows."""
+    first = open_model(model, device=device, threads=threads)
+    names = [e.name for e in store.entries() if e.task == first.spec.task and e.name != first.spec.name]
+    others = [open_model(name, device=device, threads=threads) for name in names if model == first.spec.task]
+    return {restorer.spec.tier.capitalize(): restorer for restorer in (first, *others)}
 
 
 def page_options() -> dict[str, Any]:
@@ -139,9 +148,9 @@ class _CancelledError(Exception):
 class _DenoiseTab:
     """The parts of one tab and what they do. Serves many visitors at once: nothing of a photo is kept here."""
 
-    def __init__(self, restorer: Restorer) -> None:
-        self._restorer = restorer
-        self._sigma = restorer.spec.param("sigma")
+    def __init__(self, tiers: Mapping[str, Restorer]) -> None:
+        self._tiers = tiers
+        self._sigma = next(iter(tiers.values())).spec.param("sigma")
         self._cancelled: set[str | None] = set()
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
@@ -159,6 +168,13 @@ class _DenoiseTab:
             low, high, value=min(25, high), step=0.1, label="sigma", visible=False, buttons=[],
             info="10 is fine grain, 25 plain to see, 50 strong (on the 0-255 scale)",
         )  # fmt: skip
+        self.tier = gr.Radio(
+            list(self._tiers), value=next(iter(self._tiers)), label="Quality", visible=len(self._tiers) > 1,
+            info="Best is finer, and takes about two and a half times as long",
+        )  # fmt: skip
+        with gr.Accordion("Strength", open=False):
+            self.strength = gr.Slider(0, 100, value=100, step=1, label="Grain removed, %", buttons=[])
+            self.chroma = gr.Slider(0, 100, value=100, step=1, label="Colour blotches removed, %", buttons=[])
         self.start = gr.Button("Remove noise", variant="primary", interactive=False)
         self.cancel = gr.Button("Cancel", visible=False)
         self.answer = gr.Markdown(visible=False)
@@ -187,7 +203,7 @@ class _DenoiseTab:
         self.photo.clear(self.forget, None, everything, **quick)
         run = self.start.click(self.begin, None, everything, **quick).then(
             self.run,
-            [self.photo, self.level, self.sigma],
+            [self.photo, self.level, self.sigma, self.tier, self.strength, self.chroma],
             everything,
             show_progress_on=[self.source, self.whole, self.detail],
             **slow,
@@ -196,18 +212,15 @@ class _DenoiseTab:
         self.cancel.click(self.stop, None, None, **quick)
 
     def look(self, path: str) -> dict[Any, Any]:
-        """A photo was dropped: show it and say how noisy it is."""
+        """A photo was dropped: show it and say what it is."""
         cleared = self.forget()
         try:
             image = _open(Path(path))
         except RestoreError as error:
             return cleared | {self.photo: None, self.facts: _refusal(error)}
-        sigma = min(max(estimate_sigma(image.pixels), self._sigma.min), self._sigma.max)
-        sigma_255 = sigma * self._sigma.scale
         source = save_preview(preview(image), self._new_folder(), "photo")
         return cleared | {
-            self.facts: gr.Markdown(_describe(image, sigma_255, clean=sigma < CLEAN_BELOW), visible=True),
-            self.sigma: gr.Slider(value=round(sigma_255, 1)),
+            self.facts: gr.Markdown(_describe(image), visible=True),
             self.start: gr.Button(interactive=True),
             self.invitation: gr.HTML(visible=False),
             self.source: gr.Image(source, visible=True),
@@ -240,8 +253,16 @@ class _DenoiseTab:
             self.download: gr.DownloadButton(visible=False),
         }
 
-    def run(
-        self, path: str, level: str, sigma_255: float, request: gr.Request, progress: gr.Progress = _PROGRESS
+    def run(  # noqa: PLR0917 - gradio passes its inputs by position
+        self,
+        path: str,
+        level: str,
+        sigma_255: float,
+        tier: str,
+        strength: float,
+        chroma: float,
+        request: gr.Request,
+        progress: gr.Progress = _PROGRESS,
     ) -> dict[Any, Any]:
         """Remove the noise, and show and offer what came out."""
 
@@ -254,7 +275,8 @@ class _DenoiseTab:
             tick(0.0)
             image = _open(Path(path))
             params: dict[str, Any] = {} if level == _AUTOMATIC else {"sigma": self._sigma.from_user(sigma_255)}
-            restored = self._restorer(image, progress=tick, **params)
+            shares = {"strength": strength / 100, "chroma_strength": chroma / 100}
+            restored = self._tiers[tier](image, progress=tick, **shares, **params)
             progress(0.9, desc="Saving the photo")
             folder = self._new_folder()
             download = _deliver(Path(path), image, restored, folder)
@@ -319,10 +341,9 @@ def _open(path: Path) -> Image:
     return read(path, max_pixels=MAX_PIXELS, name=path.name)
 
 
-def _describe(image: Image, sigma_255: float, *, clean: bool) -> str:
-    noise = "No noise found." if clean else f"Estimated noise: **sigma {sigma_255:.1f}**."
+def _describe(image: Image) -> str:
     notes = "".join(f" {html.escape(note)}." for note in image.notes)
-    return f"{image.width} x {image.height} pixels, {image.format}. {noise}{notes}"
+    return f"{image.width} x {image.height} pixels, {image.format}.{notes}"
 
 
 def _deliver(path: Path, image: Image, restored: Restored, folder: Path) -> Path:

@@ -106,7 +106,8 @@ def tiny_denoiser(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Pat
 def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with `denoise-fast`: mixes a picture with its 3 x 3 mean, the more the higher sigma.
 
-    restored = image + min(4 sigma, 1) (mean - image), so that a level that was not heeded shows.
+    restored = image + min(4 sigma, 1) (mean - image), so that a level that was not heeded shows. An
+    unknown sigma is found: white noise differs from its mean over nine by 8/9 of its variance.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -114,7 +115,10 @@ def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from restore import store
     from restore.contract import SPEC_KEY, ModelSpec, Param
 
-    sigma = Param(name="sigma", min=0.0, max=75 / 255, scale=255.0, unit="of 255", help="how strong the noise is")
+    sigma = Param(
+        name="sigma", min=0.0, max=75 / 255, unknown=-1.0, nothing_below=1 / 255, scale=255.0, unit="of 255",
+        help="how strong the noise is",
+    )  # fmt: skip
     made_by = {"commit": "0000000", "seed": "0"}
     spec = ModelSpec(name="denoise-fast", task="denoise", answer="image", reach=1, params=(sigma,), made_by=made_by)
     constants = {
@@ -123,14 +127,22 @@ def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "column": np.array([-1, 1, 1, 1], np.int64),
         "four": np.float32(4),
         "one": np.float32(1),
+        "zero": np.float32(0),
+        "nine_eighths": np.float32(9 / 8),
     }
     nodes = [
         helper.make_node("Pad", ["image", "pads"], ["padded"], mode="edge"),
         helper.make_node("Conv", ["padded", "kernel"], ["mean"], group=3),
         helper.make_node("Sub", ["mean", "image"], ["difference"]),
-        helper.make_node("Mul", ["sigma", "four"], ["strong"]),
-        helper.make_node("Min", ["strong", "one"], ["weight"]),
-        helper.make_node("Reshape", ["weight", "column"], ["weights"]),
+        helper.make_node("Mul", ["difference", "difference"], ["square"]),
+        helper.make_node("ReduceMean", ["square"], ["power"], axes=[1]),
+        helper.make_node("Mul", ["power", "nine_eighths"], ["variance"]),
+        helper.make_node("Sqrt", ["variance"], ["level"]),
+        helper.make_node("Reshape", ["sigma", "column"], ["told"]),
+        helper.make_node("Less", ["told", "zero"], ["unknown"]),
+        helper.make_node("Where", ["unknown", "level", "told"], ["used"]),
+        helper.make_node("Mul", ["used", "four"], ["strong"]),
+        helper.make_node("Min", ["strong", "one"], ["weights"]),
         helper.make_node("Mul", ["difference", "weights"], ["change"]),
         helper.make_node("Add", ["image", "change"], ["restored"]),
     ]
@@ -142,7 +154,10 @@ def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
             helper.make_tensor_value_info("image", TensorProto.FLOAT, picture),
             helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N"]),
         ],
-        [helper.make_tensor_value_info("restored", TensorProto.FLOAT, picture)],
+        [
+            helper.make_tensor_value_info("restored", TensorProto.FLOAT, picture),
+            helper.make_tensor_value_info("level", TensorProto.FLOAT, ["N", 1, "H", "W"]),
+        ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

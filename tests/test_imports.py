@@ -30,6 +30,8 @@ EXTRA = {
     "training/evaluate.py": {"cv2", "skimage", "bm3d", "rich"},
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
+    "training/weights.py": {"onnx"},
+    "training/compare.py": {"matplotlib"},
 }
 #: Our own packages and modules that each may name.
 OWN = {
@@ -38,16 +40,16 @@ OWN = {
     "training": {
         "training",
         "models",
-        *(f"restore.{m}" for m in ("image", "contract", "color", "noise", "store", "engine", "steps", "errors")),
+        *(f"restore.{m}" for m in ("image", "contract", "color", "monochrome", "digits", "layers", "store", "engine", "steps", "errors")),
     },
 }
 #: Inside restore, a module may import only from the layers before its own.
 LAYERS = (
     {"errors"},
     {"formats"},
-    {"image", "contract", "tiles", "store", "noise"},
+    {"image", "contract", "tiles", "store", "color", "layers"},
     {"engine"},
-    {"batch", "previews"},
+    {"batch", "previews", "digits", "monochrome"},
     {"web", "screen", "doctor"},
     {"cli"},
     {"__main__", "__init__"},

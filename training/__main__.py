@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_pack(commands.add_parser("pack", help="put a folder of photos into shards"))
     _add_train(commands.add_parser("train", help="train a network on shards, or go on where it stopped"))
+    _add_compare(commands.add_parser("compare", help="train variants of a network on an equal budget and time them"))
     _add_eval(commands.add_parser("eval", help="measure models and baselines on a folder of pictures"))
     _add_export(commands.add_parser("export", help="turn a checkpoint into an ONNX file that Restore opens"))
     _add_bench(commands.add_parser("bench", help="measure how fast a model is"))
@@ -101,6 +102,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
             "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one"
         )
         one.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
+        one.add_argument(
+            "--start-from", type=Path, metavar="FILE",
+            help="begin a fresh run with the weights of a checkpoint or of an exported .onnx file",
+        )  # fmt: skip
         settings_module.add_flags(one, recipe.settings)
     parser.set_defaults(run_command=_train)
 
@@ -120,9 +125,51 @@ def _train(args: argparse.Namespace) -> None:
             val = PhotoSet.load(args.data, "val", device=device)
         elif world.leads:
             print("no photo of the split 'val': best.pt will be the last weights", file=sys.stderr)
-        best = fit(recipe, settings, photos, run=args.run or _RUNS / recipe.name, device=device, world=world, val=val)
+        run = args.run or _RUNS / recipe.name
+        best = fit(
+            recipe, settings, photos, run=run, device=device, world=world, val=val, start=args.start_from
+        )  # fmt: skip
         if world.leads:
             print(best)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    _describe(
+        parser,
+        "Train the variants of the denoiser that training/compare.py lists, all on the same photos for the\n"
+        "same steps; then time them and print a table. Variants that RUN holds already are not trained again.",
+        "compare --data runs/packs/large --steps 600 --patches 96 --plot docs/decisions/variants.png",
+    )
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
+    parser.add_argument("--run", type=Path, default=_RUNS / "compare", metavar="DIR", help="(default: runs/compare)")
+    parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these alone (default: all)")
+    parser.add_argument("--train-only", action="store_true", help="leave the timing for a quiet moment")
+    parser.add_argument("--time-only", action="store_true", help="time what was trained before")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of timing, the median counts (default: 5)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads (default: 2)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw PSNR against time, .png or .svg")
+    settings_module.add_flags(parser, find_recipe("denoise").settings)
+    parser.set_defaults(run_command=_compare)
+
+
+def _compare(args: argparse.Namespace) -> None:
+    recipe = find_recipe("denoise")
+    settings = settings_module.overridden(recipe.settings, vars(args))
+    _set_threads(args.threads)
+    import torch
+
+    from training import compare
+    from training.data import PhotoSet
+
+    if not args.time_only:
+        photos, val = (PhotoSet.load(args.data, split, device=torch.device("cpu")) for split in ("train", "val"))
+        names = args.only or list(compare.VARIANTS)
+        compare.train_variants(recipe, settings, photos, val, names=names, run=args.run)
+    if not args.train_only:
+        outcomes = compare.time_variants(args.run, rounds=args.rounds, threads=args.threads)
+        print(compare.to_markdown(outcomes))
+        if args.plot:
+            compare.plot(outcomes, args.plot)
 
 
 def _set_threads(threads: int | None) -> None:
@@ -157,6 +204,10 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
         "--baselines", nargs="+", default=[], choices=("nlm", "bm3d"),
         help="nlm: OpenCV's non-local means; bm3d: where the package of that name is installed",
     )  # fmt: skip
+    parser.add_argument(
+        "--photos", type=Path, metavar="FOLDER",
+        help="also photos with noise of their own, in pairs NAMEreal.jpg and NAMEmean.jpg, as they are",
+    )  # fmt: skip
     parser.add_argument("--clean", action="store_true", help="also what the models do to pictures without noise")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the models (default: all)")
     parser.add_argument(
@@ -183,6 +234,7 @@ def _eval(args: argparse.Namespace) -> None:
         seed=args.seed,
         limit=args.limit,
         clean=args.clean,
+        photos=args.photos,
         threads=args.threads,
         cache=args.cache,
         command=shlex.join(["python", "-m", "training", *args.words]),

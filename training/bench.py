@@ -26,6 +26,8 @@ from restore.image import Image
 
 _TWO_MEGAPIXELS = (1184, 1696)  # multiples of 32, so that nobody pays for padding
 _24_MEGAPIXELS = (4000, 6000)
+#: The tile and the photo that speed is measured on.
+SIZES = (_TWO_MEGAPIXELS, _24_MEGAPIXELS)
 _SIGMA = 25 / 255
 
 
@@ -52,28 +54,39 @@ def ffdnet_shaped(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
 
 
+class Yardstick:
+    """The network whose time is R, in onnxruntime on so many threads."""
+
+    def __init__(self, *, threads: int | None) -> None:
+        import onnxruntime as ort  # after restore.engine, which keeps it from reporting to its maker
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or available_cpus()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "yardstick.onnx"
+            ffdnet_shaped(path)
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(self, image: np.ndarray) -> None:
+        """One run over (1, 3, H, W) float32."""
+        self._session.run(None, {"image": image})
+
+
 def bench(model: str | Path = "denoise", *, rounds: int = 5, threads: int | None = None) -> str:
     """Measure a denoiser against R and against itself; returns a markdown table.
 
     The contestants take turns, and the median of `rounds` counts, so that what else the machine
     does hits all alike.
     """
-    import onnxruntime as ort  # after restore.engine, which keeps it from reporting to its maker
-
     restorer = open_model(model, device="cpu", threads=threads)
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (*_TWO_MEGAPIXELS, 3), np.uint8)
     large = rng.integers(0, 256, (*_24_MEGAPIXELS, 3), np.uint8)
     tensor = np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32) / 255
     level = np.array([_SIGMA], np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "yardstick.onnx"
-        ffdnet_shaped(path)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_cpus()
-        yardstick = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    yardstick = Yardstick(threads=threads)
     contestants: dict[str, Callable[[], object]] = {
-        "yardstick": lambda: yardstick.run(None, {"image": tensor}),
+        "yardstick": lambda: yardstick.run(tensor),
         "session": lambda: restorer.run_batch({"image": tensor, "sigma": level}),
         "restorer": lambda: restorer(Image(small), tile=None, sigma=_SIGMA),
         "blind": lambda: restorer(Image(small), tile=None),

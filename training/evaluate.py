@@ -31,7 +31,7 @@ from training import TrainingError
 from training.data import SUFFIXES
 from training.loop import load_network
 from training.metrics import psnr, ssim
-from training.tables import UNCHANGED_DB, CleanRow, Report, Row, Score
+from training.tables import UNCHANGED_DB, CleanRow, PhotoRow, Report, Row, Score
 
 T = TypeVar("T")
 
@@ -39,6 +39,12 @@ BASELINES = ("nlm", "bm3d")
 #: Strengths of non-local means that are tried, as h / sigma: 0.6 is best on a few pictures of CBSD68.
 _NLM_STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8)
 
+#: Strengths that are tried on photos with noise of their own, on the 0-255 scale.
+_PHOTO_NLM = (2, 3, 4, 5, 6, 8)
+_PHOTO_BM3D = (5, 10, 15)
+
+#: (H, W, 3) uint8 -> the same.
+PhotoDenoiser = Callable[[np.ndarray], np.ndarray]
 #: Noisy (H, W, 3) float32, not clipped, and the noise level on the [0, 1] scale, to the same shape.
 Denoiser = Callable[[np.ndarray, float], np.ndarray]
 
@@ -62,6 +68,7 @@ def measure(
     seed: int = 0,
     limit: int | None = None,
     clean: bool = False,
+    photos: Path | None = None,
     threads: int | None = None,
     cache: Path | None = None,
     command: str = "",
@@ -88,6 +95,8 @@ def measure(
         seed=seed,
         rows=rows,
         clean=evaluate_clean(pictures, restorers) if clean else [],
+        photos=evaluate_photos(photos, restorers, baselines=baselines, limit=limit, cache=cache) if photos else [],
+        photo_data=f"{photos.name}, {len(read_pairs(photos, limit=limit))} pairs" if photos else "",
         command=command,
     )
 
@@ -127,7 +136,7 @@ def evaluate(
     hashes = [hashlib.sha256(clean.tobytes() + str(clean.shape).encode()).hexdigest()[:24] for clean in floats]
     rows = []
     for method in methods:
-        memory = _Memory(cache, method)
+        memory = _Memory(cache, method.version)
         scores = {}
         for sigma in sigmas:
             found = []
@@ -151,9 +160,9 @@ def _tracked(items: Sequence[T], text: str, console: Console) -> Iterable[T]:
 class _Memory:
     """One method's scores by picture, seed and sigma; on disk for a method with a version."""
 
-    def __init__(self, folder: Path | None, method: Method) -> None:
+    def __init__(self, folder: Path | None, version: str | None) -> None:
         self.scores: dict[str, Score] = {}
-        self._path = folder / f"{method.version}.json" if folder and method.version else None
+        self._path = folder / f"{version}.json" if folder and version else None
         if self._path and self._path.is_file():
             self.scores = {key: Score(*value) for key, value in json.loads(self._path.read_text("utf-8")).items()}
 
@@ -192,6 +201,87 @@ def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer])
     return rows
 
 
+def read_pairs(folder: Path, *, limit: int | None = None) -> list[tuple[Path, Path]]:
+    """Noisy photo and truth, *real.* and *mean.* as the PolyU set names them (Xu et al. 2018, arXiv:1804.02603).
+
+    Raises TrainingError if there is none.
+    """
+    noisy = sorted(path for path in folder.glob("*real.*") if path.suffix.lower() in SUFFIXES)[:limit]
+    pairs = [(path, path.with_name(path.name.replace("real.", "mean."))) for path in noisy]
+    if not pairs or not all(truth.is_file() for _, truth in pairs):
+        raise TrainingError(f"{folder}: no pairs NAMEreal.jpg and NAMEmean.jpg in this folder")
+    return pairs
+
+
+def evaluate_photos(
+    folder: Path,
+    restorers: Mapping[str, Restorer],
+    *,
+    baselines: Sequence[str] = (),
+    limit: int | None = None,
+    cache: Path | None = None,
+) -> list[PhotoRow]:
+    """One row a method over the pairs of `folder`: the noisy photos, baselines at each single strength, the models."""
+    pairs = [tuple(image_module.read(path).pixels for path in pair) for pair in read_pairs(folder, limit=limit)]
+    rows: list[PhotoRow] = []
+    before = [_quality(noisy, truth) for noisy, truth in pairs]
+
+    def measure_one(name: str, denoise: PhotoDenoiser, *, version: str | None = None, model: str | None = None) -> None:
+        memory = _Memory(cache, version)
+        found = []
+        for index, (noisy, truth) in enumerate(_tracked(pairs, name, Console(stderr=True))):
+            key = f"{hashlib.sha256(noisy.tobytes()).hexdigest()[:24]}/{index}"
+            if key not in memory.scores:
+                started = time.perf_counter()
+                answer = denoise(noisy)
+                seconds = time.perf_counter() - started
+                memory.keep(key, _quality(answer, truth)._replace(seconds=seconds))
+            found.append(memory.scores[key])
+        psnrs, ssims, seconds_all = zip(*found, strict=True)
+        worse = float(np.mean([score.psnr < old.psnr - 0.1 for score, old in zip(found, before, strict=True)]))
+        row = PhotoRow(
+            method=name,
+            psnr=float(np.mean(psnrs)),
+            ssim=float(np.mean(ssims)),
+            worse=worse,
+            seconds=float(np.mean(seconds_all)),
+            model=model,
+        )
+        Console(stderr=True).print(f"{name}: {row.psnr:.2f} dB", highlight=False)
+        rows.append(row)
+
+    measure_one("noisy photo", lambda noisy: noisy)
+    if "nlm" in baselines:
+        import cv2
+
+        for h in _PHOTO_NLM:
+            version = f"nlm-photo-{cv2.__version__}-{h}"
+            measure_one(f"OpenCV non-local means, h = {h}", functools.partial(_nlm, h=h), version=version)
+    if "bm3d" in baselines:
+        for sigma_255 in _PHOTO_BM3D:
+            try:
+                method = bm3d_method()
+            except TrainingError as error:
+                Console(stderr=True).print(f"left out: {error}", highlight=False)
+                break
+
+            def told(noisy: np.ndarray, sigma_255: int = sigma_255, method: Method = method) -> np.ndarray:
+                answer = method.denoise((noisy / 255).astype(np.float32), sigma_255 / 255)
+                return np.rint(answer.clip(0, 1) * 255).astype(np.uint8)
+
+            measure_one(f"BM3D, sigma {sigma_255}", told, version=f"{method.version}-photo-{sigma_255}")
+    for name, restorer in restorers.items():
+        measure_one(
+            name, lambda noisy, restorer=restorer: restorer(Image(noisy)).image.pixels, model=restorer.spec.name
+        )  # type: ignore[misc]
+    return rows
+
+
+def _quality(answer: np.ndarray, truth: np.ndarray) -> Score:
+    pair = [torch.from_numpy(to_tensor(pixels)) for pixels in (answer, truth)]
+    return Score(float(psnr(*pair)), float(ssim(*pair)), 0.0)
+
+
 #: What there was before; clipped like every answer, so a little above -20 log10 of sigma.
 NOISY = Method(name="noisy picture", denoise=lambda noisy, _: noisy)
 
@@ -214,10 +304,7 @@ def non_local_means(pictures: Sequence[Image], *, sigmas: Sequence[int], seed: i
 
     def denoise(noisy: np.ndarray, sigma: float, *, strength: float) -> np.ndarray:
         levels = np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)
-        h = strength * sigma * 255
-        # It takes the channels as B, G, R: turned round, for its luma weighs them.
-        answer = cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(levels[..., ::-1]), None, h, h, 7, 21)
-        return (answer[..., ::-1] / 255).astype(np.float32)
+        return (_nlm(levels, h=strength * sigma * 255) / 255).astype(np.float32)
 
     methods = [
         Method(
@@ -232,6 +319,15 @@ def non_local_means(pictures: Sequence[Image], *, sigmas: Sequence[int], seed: i
     strengths = " / ".join(f"{_NLM_STRENGTHS[index]:g}" for index in best.values())
     scores = {sigma: rows[index].scores[sigma] for sigma, index in best.items()}
     return Row(method=f"OpenCV non-local means, h = {strengths} sigma", scores=scores)
+
+
+def _nlm(levels: np.ndarray, *, h: float) -> np.ndarray:
+    """(H, W, 3) uint8 -> the same."""
+    import cv2
+
+    # It takes the channels as B, G, R: turned round, for its luma weighs them.
+    turned = np.ascontiguousarray(levels[..., ::-1])
+    return np.ascontiguousarray(cv2.fastNlMeansDenoisingColored(turned, None, h, h, 7, 21)[..., ::-1])
 
 
 def bm3d_method() -> Method:
@@ -275,5 +371,5 @@ def _in_torch(network: nn.Module, noisy: np.ndarray, sigma: float) -> np.ndarray
     height, width = noisy.shape[:2]
     multiple = int(getattr(network, "multiple_of", 1))
     padded = F.pad(_batch(noisy), (0, -width % multiple, 0, -height % multiple), mode="replicate")
-    answer: Tensor = network(padded, torch.tensor([sigma]))
+    answer: Tensor = network(padded, torch.tensor([sigma]))[0]
     return answer[0, :, :height, :width].permute(1, 2, 0).numpy()

@@ -23,6 +23,8 @@ from training.recipes import Recipe, find_recipe
 
 _OPSET = 20
 _TOLERANCE = 1e-4
+#: The denoiser's answers, in its forward's order.
+OUTPUTS = ("restored", "level")
 #: Odd, even, smaller than the padding, the smallest, and long: what a picture may be.
 _CHECKED_SIZES = ((1, 1), (3, 5), (16, 16), (33, 47), (64, 96), (1, 200))
 #: What the shipped weights were trained on, for the spec and the manifest.
@@ -47,6 +49,8 @@ def export_checkpoint(
     """
     network, state = load_network(checkpoint)
     recipe = find_recipe(state["recipe"])
+    if hasattr(network, "fold"):
+        network.fold()
     _round_to_half(network)
     spec = _spec(recipe, network, state, {"data": data, "figures": json.dumps(dict(figures or {}))})
     model = _graph(network, recipe)
@@ -142,7 +146,7 @@ def _graph(network: nn.Module, recipe: Recipe) -> onnx.ModelProto:
         network,
         inputs,
         input_names=["image", *scalars],
-        output_names=["restored"],
+        output_names=list(OUTPUTS),
         dynamic_shapes=({0: batch, 2: height, 3: width}, *({0: batch} for _ in scalars)),
         opset_version=_OPSET,
         dynamo=True,
@@ -178,18 +182,21 @@ def _with_padding(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
         }}""")
     after = parser.parse_model(f"""
         <ir_version: {model.ir_version}, opset_import: ["" : {_OPSET}]>
-        after (float[batch, 3, rows, columns] whole, int64[2] ends) => (float[batch, 3, height, width] restored) {{
+        after (float[batch, 3, rows, columns] whole, float[batch, 1, rows, columns] levels, int64[2] ends)
+            => (float[batch, 3, height, width] restored, float[batch, 1, height, width] level) {{
             starts = Constant <value_ints = [0, 0]> ()
             axes = Constant <value_ints = [2, 3]> ()
-            cropped = Slice (whole, starts, ends, axes)
             black = Constant <value_float = 0.0> ()
             white = Constant <value_float = 1.0> ()
+            cropped = Slice (whole, starts, ends, axes)
             restored = Clip (cropped, black, white)
+            cropped_level = Slice (levels, starts, ends, axes)
+            level = Clip (cropped_level, black, white)
         }}""")
     core = compose.add_prefix(model, "net/")
-    outputs = ["net/restored", "size"]
+    outputs = ["net/restored", "net/level", "size"]
     joined = compose.merge_models(before, core, io_map=[("padded", "net/image")], outputs=outputs)
-    links = [("net/restored", "whole"), ("size", "ends")]
+    links = [("net/restored", "whole"), ("net/level", "levels"), ("size", "ends")]
     whole = compose.merge_models(joined, after, io_map=links)
     for value in whole.graph.input:
         if value.name.startswith("net/"):
@@ -259,27 +266,38 @@ def _check_against_torch(path: Path, network: nn.Module, spec: ModelSpec) -> Non
     for height, width in _CHECKED_SIZES:
         # Beyond [0, 1] too: unclipped noise is what the network was trained on.
         picture = rng.uniform(-0.2, 1.2, (height, width, 3)).astype(np.float32)
-        params = {p.name: float(rng.uniform(p.min, p.max)) for p in spec.params}
-        answer = restorer.run_array(picture, tile=None, **params)["restored"]
-        expected = _in_torch(network, picture[None], params, spec)[0]
-        _demand_equal(answer, expected, f"{width} x {height} pixels")
+        drawn = {p.name: float(rng.uniform(p.min, p.max)) for p in spec.params}
+        for params in (drawn, {}):
+            answers = restorer.run_array(picture, tile=None, **params)
+            expected = _in_torch(network, picture[None], params, spec)
+            for name, answer in answers.items():
+                _demand_equal(answer, expected[name][0].squeeze(), f"{name}, {width} x {height} pixels")
     pictures = rng.uniform(0, 1, (2, 20, 37, 3)).astype(np.float32)
     params = {p.name: float(p.max) for p in spec.params}
     inputs = {name: np.full(2, value, np.float32) for name, value in params.items()}
     answers = restorer.run_batch({"image": np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)), **inputs})["restored"]
-    _demand_equal(answers.transpose(0, 2, 3, 1), _in_torch(network, pictures, params, spec), "a batch of two")
+    expected = _in_torch(network, pictures, params, spec)
+    _demand_equal(answers.transpose(0, 2, 3, 1), expected["restored"], "a batch of two")
 
 
-def _in_torch(network: nn.Module, pictures: np.ndarray, params: Mapping[str, float], spec: ModelSpec) -> np.ndarray:
-    """(N, H, W, 3) through the torch network, padded and cropped as the graph does: same shape."""
+def _in_torch(
+    network: nn.Module, pictures: np.ndarray, params: Mapping[str, float], spec: ModelSpec
+) -> dict[str, np.ndarray]:
+    """(N, H, W, 3) through the torch network, padded and cropped as the graph does: {output: (N, H, W, C)}.
+
+    A parameter that `params` lacks is unknown to the network.
+    """
     height, width = pictures.shape[1:3]
     extra = [(-side) % spec.multiple_of for side in (height, width)]
     padded = np.pad(pictures, ((0, 0), (0, extra[0]), (0, extra[1]), (0, 0)), mode="edge")
-    scalars = {name: torch.full((len(pictures),), value) for name, value in params.items()}
+    values = {p.name: params.get(p.name, p.unknown if p.default is None else p.default) for p in spec.params}
+    scalars = {name: torch.full((len(pictures),), value) for name, value in values.items()}
     with torch.no_grad():
-        answer = network(torch.from_numpy(padded).permute(0, 3, 1, 2), **scalars).clamp(0, 1)
-    whole: np.ndarray = answer.permute(0, 2, 3, 1).numpy()
-    return whole[:, :height, :width]
+        answers = network(torch.from_numpy(padded).permute(0, 3, 1, 2), **scalars)
+    return {
+        name: answer.clamp(0, 1).permute(0, 2, 3, 1).numpy()[:, :height, :width]
+        for name, answer in zip(OUTPUTS, answers, strict=True)
+    }
 
 
 def _demand_equal(answer: np.ndarray, expected: np.ndarray, what: str) -> None:

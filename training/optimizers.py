@@ -16,9 +16,9 @@ from training.settings import Settings
 class Muon(torch.optim.Optimizer):
     """Momentum made orthogonal by a Newton-Schulz iteration (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
-    torch.optim.Muon takes matrices only and iterates in bfloat16, which on a CPU without bfloat16
-    arithmetic costs more than the network itself; here a convolution (K, C, h, w) counts as the
-    matrix (K, C*h*w) and the iteration runs in float32 there.
+    torch.optim.Muon takes matrices only and always iterates in bfloat16, which on a CPU without
+    bfloat16 arithmetic costs more than the network itself; here a convolution (K, C, h, w) counts
+    as the matrix (K, C*h*w) and the iteration runs in float32 there.
     """
 
     def __init__(
@@ -45,6 +45,12 @@ class Muon(torch.optim.Optimizer):
                 p.add_(update, alpha=-group["lr"])
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products, and need not emulate them."""
+    # No public name says this before torch 2.14.
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+
+
 def orthogonalize(matrix: Tensor, *, iterations: int = 5) -> Tensor:
     """The matrix (m, n) with its singular values moved to about 1, times max(1, m / n)**0.5.
 
@@ -52,7 +58,7 @@ def orthogonalize(matrix: Tensor, *, iterations: int = 5) -> Tensor:
     end within about 0.7 and 1.2, which is as good as 1 for a step's direction.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x: Tensor = matrix.bfloat16() if matrix.is_cuda else matrix.float()
+    x: Tensor = matrix.bfloat16() if matrix.is_cuda or multiplies_bfloat16() else matrix.float()
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)
@@ -72,8 +78,7 @@ class Optimizers:
         matrices = []
         if settings.optimizer == "muon":
             # The first and last layers speak pixels, not features: Muon's authors leave those to AdamW too.
-            inner = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
-            matrices = [w for w in inner if min(w.shape[:2]) >= 32]
+            matrices = [p for p in parameters if p.shape[2:] == (3, 3) and min(p.shape[:2]) >= 32]
         chosen = {id(w) for w in matrices}
         rest = [p for p in parameters if id(p) not in chosen]
         self._all: list[torch.optim.Optimizer] = [
@@ -89,10 +94,11 @@ class Optimizers:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 
-    def step(self) -> None:
-        """One step of each, then forget the gradients."""
+    def step(self, *, skip: bool = False) -> None:
+        """One step of each, or none, then forget the gradients."""
         for optimizer in self._all:
-            optimizer.step()
+            if not skip:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:

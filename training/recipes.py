@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 import models
 from restore.contract import Param
 from training import TrainingError
-from training.degrade import Degradation, GaussianNoise
+from training.degrade import Degradation, Pair
+from training.denoising import denoising_figures, denoising_loss
+from training.photo_noise import UNKNOWN, DenoisingMix
 from training.settings import Settings
 
 #: The noise that the denoisers are trained on: what the command line, the page and the file's spec say of it.
@@ -20,9 +22,11 @@ SIGMA = Param(
     min=0.0,
     max=75 / 255,
     default=None,
+    unknown=UNKNOWN,
+    nothing_below=1.0 / 255,
     scale=255.0,
     unit="of 255",
-    help="standard deviation of the noise; estimated from the picture when left out",
+    help="standard deviation of white noise, where it is known; the network finds the noise itself when left out",
 )
 
 
@@ -35,6 +39,10 @@ class Recipe:
     network: str
     hparams: Mapping[str, Any]
     degradation: Degradation
+    #: (what the network answers, the pair, the settings) -> the loss of each sample, (N,).
+    loss: Callable[[Any, Pair, Settings], Tensor]
+    #: (the network, held-out photos (N, 3, H, W) in [0, 1]) -> its figures by name; the higher, the better.
+    figures: Callable[[nn.Module, Tensor], dict[str, float]]
     params: tuple[Param, ...] = ()
     settings: Settings = field(default_factory=Settings)
 
@@ -54,7 +62,20 @@ RECIPES: dict[str, Recipe] = {
         tier="fast",
         network="denoiser",
         hparams={"stem": 2, "channels": (32, 64, 128, 256), "blocks": (2, 2, 2, 2)},
-        degradation=GaussianNoise(low=SIGMA.min, high=SIGMA.max),
+        degradation=DenoisingMix(low=SIGMA.min, high=SIGMA.max),
+        loss=denoising_loss,
+        figures=denoising_figures,
+        params=(SIGMA,),
+        settings=Settings(patches=(64, 96, 128)),
+    ),
+    "denoise-best": Recipe(
+        task="denoise",
+        tier="best",
+        network="denoiser",
+        hparams={"stem": 2, "channels": (32, 64, 128, 256), "blocks": (6, 6, 3, 2)},
+        degradation=DenoisingMix(low=SIGMA.min, high=SIGMA.max),
+        loss=denoising_loss,
+        figures=denoising_figures,
         params=(SIGMA,),
         settings=Settings(patches=(64, 96, 128)),
     ),

@@ -17,11 +17,23 @@ class Progress:
     step: int = 0
     elapsed: float = 0.0  # seconds of training, over all resumptions
     best: float = -math.inf  # dB on the val split
+    norm: float = 0.0  # the gradient's length, averaged over some hundred steps
 
     def fraction(self, settings: Settings) -> float:
         """How much of the run is over, in [0, 1]: by steps or by minutes, whichever is further."""
         by_time = self.elapsed / (60 * settings.minutes) if settings.minutes else 0.0
         return min(1.0, max(self.step / settings.steps, by_time))
+
+    def plausible(self, norm: float) -> bool:
+        """Whether a gradient of this length is no outlier: finite and within 8 times the mean; it is then counted in.
+
+        An outlier counts as one of the largest allowed length, so that a lasting change is soon let through.
+        """
+        if not math.isfinite(norm):
+            return False
+        limit = 8 * self.norm if self.norm else norm
+        self.norm = 0.99 * self.norm + 0.01 * min(norm, limit) if self.norm else norm
+        return norm <= limit
 
 
 def rate_at(fraction: float, settings: Settings) -> float:

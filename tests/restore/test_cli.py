@@ -414,7 +414,7 @@ def test_a_model_is_described_in_the_users_units(run, smoother, name):
     lines = [line.split(maxsplit=1) for line in run("models", "show", name).stdout.splitlines()]
     assert lines[0] == ["denoise-fast"]
     said = dict(line for line in lines if len(line) == 2)
-    assert said["--sigma"] == "0 to 75 of 255, default estimated: how strong the noise is"
+    assert said["--sigma"] == "0 to 75 of 255, default found in the picture: how strong the noise is"
     assert said["reach"] == "1 px"
     assert said["figures"] == "psnr/25 20.5"
     assert said["licence"] == "CC0-1.0"

@@ -11,7 +11,7 @@ import pytest
 from restore.contract import ModelSpec, Param, TensorInput, to_pixels, to_tensor
 from restore.errors import BadOption, UnsupportedModel
 
-SIGMA = Param(name="sigma", min=0.0, max=75 / 255, scale=255.0, unit="of 255", help="noise")
+SIGMA = Param(name="sigma", min=0.0, max=75 / 255, unknown=-1.0, scale=255.0, unit="of 255", help="noise")
 SPEC = ModelSpec(
     name="denoise-fast",
     task="denoise",

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from training import TrainingError, loop
 from training.data import PhotoSet
-from training.degrade import Degradation, GaussianNoise, Pair
+from training.degrade import Degradation, Pair
 from training.loop import Ema, fit, load_network, pick_device, pick_precision
 from training.recipes import Recipe, find_recipe
+from training.losses import l1
+from training.photo_noise import DenoisingMix
 from training.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +38,7 @@ def tiny_recipe(degradation: Degradation | None = None) -> Recipe:
 
 
 class SignalAt:
-    """Gaussian noise that sends this process SIGTERM in the step of this number."""
+    """The denoisers' damage that sends this process SIGTERM in the step of this number."""
 
     def __init__(self, step: int) -> None:
         self.left = step
@@ -45,7 +47,7 @@ class SignalAt:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGTERM)
-        return GaussianNoise()(clean, rng)
+        return DenoisingMix()(clean, rng)
 
 
 @pytest.fixture(scope="module")
@@ -199,17 +201,50 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 
 
 def test_samples_without_weight_by_sigma_count_alike():
-    class Half(nn.Module):
+    class Idle(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
             return image
 
+    recipe = dataclasses.replace(tiny_recipe(), loss=lambda answer, pair, _: l1(answer, pair.clean))
     clean = torch.zeros(2, 1, 2, 2)
     degraded = torch.tensor([0.1, 0.5]).view(2, 1, 1, 1).expand_as(clean)
     pair = Pair({"image": degraded}, clean, torch.tensor([3.0, 1.0]))
-    weighted = loop._loss(Half(), pair, Settings(loss="l1"), torch.float32)
-    plain = loop._loss(Half(), pair, Settings(loss="l1", weight_by_sigma=False), torch.float32)
+    weighted = loop._loss(Idle(), pair, recipe, Settings(), torch.float32)
+    plain = loop._loss(Idle(), pair, recipe, Settings(weight_by_sigma=False), torch.float32)
     assert weighted.item() == pytest.approx((3 * 0.1 + 0.5) / 2)
     assert plain.item() == pytest.approx((0.1 + 0.5) / 2)
+
+
+def test_a_run_starts_from_the_weights_that_it_is_given(tmp_path, photos):
+    first = fit(tiny_recipe(), SIX_STEPS, photos, run=tmp_path / "first", device=CPU)
+    none = dataclasses.replace(SIX_STEPS, steps=1, learning_rate=0.0, muon_learning_rate=0.0)
+    second = fit(tiny_recipe(), none, photos, run=tmp_path / "second", device=CPU, start=first)
+    assert_equal(checkpoint(second)["ema"], checkpoint(first)["ema"])
+
+
+class Outlier:
+    """The denoisers' damage, a million times as strong in the step of this number."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def __call__(self, clean: Tensor, rng: torch.Generator) -> Pair:
+        self.left -= 1
+        pair = DenoisingMix()(clean, rng)
+        return dataclasses.replace(pair, weight=pair.weight * (1e6 if self.left == 0 else 1))
+
+
+def test_a_wild_gradient_changes_no_weight(tmp_path, photos):
+    runs = {}
+    for steps in (5, 6):
+        settings = dataclasses.replace(SIX_STEPS, steps=steps, warmup=0.0, final_rate=0.9, patches=(16,))
+        fit(tiny_recipe(Outlier(6)), settings, photos, run=tmp_path / str(steps), device=CPU)
+        runs[steps] = checkpoint(tmp_path / str(steps) / "last.pt")
+    assert runs[6]["progress"]["step"] == 6
+    # Five steps at the two runs' rates, which differ a little in the cosine: weights move by about the rate.
+    names = [name for name in runs[5]["network"] if name.endswith("conv1.weight")]
+    moved = max(float((runs[6]["network"][n] - runs[5]["network"][n]).abs().max()) for n in names)
+    assert moved < 2e-3
 
 
 # Machines
@@ -218,8 +253,10 @@ def test_samples_without_weight_by_sigma_count_alike():
 def test_bfloat16_is_taken_only_where_the_hardware_has_it(monkeypatch):
     assert pick_precision(Settings(precision="float32"), CPU) == torch.float32
     assert pick_precision(Settings(precision="bfloat16"), CPU) == torch.bfloat16
-    for fast, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast)
+    machines = ((True, False, torch.bfloat16), (False, True, torch.bfloat16), (False, False, torch.float32))
+    for amx, avx512_bf16, expected in machines:
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx512_bf16=avx512_bf16: avx512_bf16)
         assert pick_precision(Settings(precision="auto"), CPU) == expected
 
 
@@ -242,6 +279,8 @@ import models
 from training.data import PhotoSet
 from training.loop import fit, joined_world
 from training.recipes import find_recipe
+from training.losses import l1
+from training.photo_noise import DenoisingMix
 from training.settings import Settings
 
 torch.set_num_threads(1)
@@ -274,4 +313,4 @@ def test_two_processes_end_with_the_same_weights_and_one_checkpoint(tmp_path, sh
     assert done.stderr.count("denoise-fast on cpu") == 1
     network, state = load_network(tmp_path / "run/best.pt")
     assert state["progress"]["step"] == 3
-    assert network(torch.zeros(1, 3, 8, 8), torch.zeros(1)).shape == (1, 3, 8, 8)
+    assert network(torch.zeros(1, 3, 8, 8), torch.zeros(1))[0].shape == (1, 3, 8, 8)

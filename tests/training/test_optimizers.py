@@ -24,7 +24,7 @@ def learn(network: nn.Module, optimizers: Optimizers, *, steps: int) -> None:
     for step in range(steps):
         rng = torch.Generator().manual_seed(step)
         image = torch.rand(1, 3, 8, 8, generator=rng)
-        network(image, torch.tensor([0.1])).square().mean().backward()
+        network(image, torch.tensor([0.1]))[0].square().mean().backward()
         optimizers.step()
 
 

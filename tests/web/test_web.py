@@ -29,7 +29,7 @@ def restorer(smoother):
 def tab(restorer, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     with gr.Blocks(analytics_enabled=False):
-        return web._DenoiseTab(restorer)
+        return web._DenoiseTab({"Fast": restorer})
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_the_download_has_the_photos_own_format(tmp_path, name, format, download
 
 def test_a_photo_without_noise_is_handed_back_byte_for_byte(tab, tmp_path):
     path = saved(tmp_path / "flat.jpg", GREY)
-    updates = tab.run(str(path), "Automatic", 0.0, visitor())
+    updates = tab.run(str(path), "Automatic", 0.0, "Fast", 100, 100, visitor())
     assert updates[tab.answer].value == "No noise found: the photo is unchanged."
     assert updates[tab.download].value["orig_name"] == "flat-denoised.jpg"
     assert Path(updates[tab.download].value["path"]).read_bytes() == path.read_bytes()
@@ -183,7 +183,7 @@ def test_a_photo_without_noise_is_handed_back_byte_for_byte(tab, tmp_path):
 
 def test_a_level_set_by_hand_is_used_instead_of_the_estimate(tab, restorer, tmp_path):
     path = saved(tmp_path / "photo.png", noisy())
-    updates = tab.run(str(path), "Set by hand", 30.0, visitor())
+    updates = tab.run(str(path), "Set by hand", 30.0, "Fast", 100, 100, visitor())
     expected = restorer(read(path), sigma=30 / 255).image
     assert updates[tab.answer].value.startswith("Noise of sigma 30.0 removed.")
     np.testing.assert_array_equal(read(Path(updates[tab.download].value["path"])).pixels, expected.pixels)
@@ -195,22 +195,22 @@ def test_cancel_leaves_the_engine_at_the_next_tile(tab, notices, tmp_path, monke
         progress(0.5)
         pytest.fail("the engine went on")
 
-    monkeypatch.setattr(tab, "_restorer", impatient)
+    monkeypatch.setattr(tab, "_tiers", {"Fast": impatient})
     tab.begin(visitor("a"))
-    assert tab.run(str(saved(tmp_path / "photo.png", noisy())), "Automatic", 0.0, visitor("a")) == gr.skip()
+    assert tab.run(str(saved(tmp_path / "photo.png", noisy())), "Automatic", 0.0, "Fast", 100, 100, visitor("a")) == gr.skip()
     assert notices == ["Cancelled: the photo is as it was."]
 
 
 def test_one_visitor_does_not_cancel_another(tab, notices, tmp_path):
     tab.stop(visitor("a"))
-    assert tab.run(str(saved(tmp_path / "photo.png", noisy())), "Automatic", 0.0, visitor("b"))
+    assert tab.run(str(saved(tmp_path / "photo.png", noisy())), "Automatic", 0.0, "Fast", 100, 100, visitor("b"))
     assert notices == []
 
 
 def test_a_cancelled_visitor_can_begin_again(tab, notices, tmp_path):
     tab.stop(visitor("a"))
     tab.begin(visitor("a"))
-    assert tab.run(str(saved(tmp_path / "photo.png", noisy())), "Automatic", 0.0, visitor("a"))
+    assert tab.run(str(saved(tmp_path / "photo.png", noisy())), "Automatic", 0.0, "Fast", 100, 100, visitor("a"))
     assert notices == []
 
 

@@ -1,0 +1,190 @@
+"""The noise of photos: mean, variance and correlation of each kind, and the shares of the mix."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from training import photo_noise
+from training.camera import Camera, demosaic, mosaic, random_cameras
+from training.photo_noise import UNKNOWN, DenoisingMix, blur, photograph
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def flat(value: float, *, count: int = 4, side: int = 64) -> Tensor:
+    return torch.full((count, 3, side, side), value)
+
+
+def correlation(noise: Tensor, *, rows: int = 0, columns: int = 0) -> float:
+    """Of each pixel with the one so many rows and columns further, within a channel."""
+    height, width = noise.shape[-2:]
+    one, other = noise[..., : height - rows, : width - columns], noise[..., rows:, columns:]
+    return float((one * other).mean() / noise.square().mean())
+
+
+# The camera
+
+
+def camera(*, shot: float = 0.0, read: float = 0.0, count: int = 1) -> Camera:
+    """One whose colours are sRGB's own."""
+    matrix, gains = torch.eye(3).repeat(count, 1, 1), torch.ones(count, 3)
+    return Camera(matrix, gains, torch.full((count,), shot), torch.full((count,), read))
+
+
+def test_a_camera_undone_and_done_gives_the_picture_back(rng):
+    cameras = random_cameras(4, rng, device=torch.device("cpu"))
+    # Muted colours: strong ones lie outside of what a camera's colours can say, and are clipped there.
+    image = 0.3 + 0.2 * torch.rand(4, 3, 8, 8, generator=rng)
+    torch.testing.assert_close(cameras.to_srgb(cameras.to_raw(image)), image, atol=2e-3, rtol=0)
+
+
+def test_a_cameras_matrix_keeps_white_white(rng):
+    cameras = random_cameras(8, rng, device=torch.device("cpu"))
+    torch.testing.assert_close(cameras.matrix.sum(dim=2), torch.ones(8, 3))
+
+
+def test_raw_noise_has_the_variance_of_its_shot_and_read_levels(rng):
+    made = camera(shot=1e-4, read=4e-6, count=8)
+    image = flat(0.5, count=8)
+    light = made.to_raw(image)[0, 0, 0, 0].item()
+    # A smoothstep of the gamma-encoded light is 0.5 at light 0.5 ** 2.2.
+    assert light == pytest.approx(0.5**2.2, rel=1e-4)
+    # d sRGB / d light there: the tone curve's slope 1.5 times that of the gamma.
+    slope = 1.5 * 0.5 / light / 2.2
+    noise = made.noise(image, rng, gradient_corrected=False)
+    green = noise[:, 1, 1::2, ::2]
+    # At blue's rows and green's columns the sensor sees green itself: no neighbour is mixed in.
+    expected = slope * math.sqrt(1e-4 * light + 4e-6)
+    # 8,192 values: a standard error of 0.8 %; the curve is straight to about 1 % over such noise.
+    assert float(green.std()) == pytest.approx(expected, rel=0.03)
+    assert abs(float(green.mean())) < 3 * expected / math.sqrt(green.numel()) + 0.01 * expected
+
+
+def test_shadows_are_noisier_than_lights(rng):
+    made = camera(shot=1e-3, count=2)
+    dark, bright = (float(made.noise(flat(value, count=2), rng).std()) for value in (0.2, 0.9))
+    assert dark > 1.3 * bright
+
+
+def test_demosaicing_correlates_what_the_sensor_does_not(rng):
+    noise = camera(shot=1e-3, count=4).noise(flat(0.5), rng, gradient_corrected=False)
+    # Bilinear red: three of four pixels are means of neighbours.
+    assert correlation(noise[:, :1], columns=1) > 0.4
+    assert abs(correlation(noise[:, :1], columns=5)) < 0.05
+
+
+@pytest.mark.parametrize("gradient_corrected", [True, False])
+def test_demosaicing_keeps_a_colour_without_detail(gradient_corrected):
+    colour = torch.tensor([0.2, 0.5, 0.7]).view(1, 3, 1, 1).expand(1, 3, 12, 14)
+    torch.testing.assert_close(demosaic(mosaic(colour), gradient_corrected=gradient_corrected), colour)
+
+
+def test_demosaicing_keeps_what_the_sensor_saw(rng):
+    image = torch.rand(1, 3, 8, 8, generator=rng)
+    answer = demosaic(mosaic(image))
+    assert torch.equal(answer[:, 0, ::2, ::2], image[:, 0, ::2, ::2])
+    assert torch.equal(answer[:, 1, ::2, 1::2], image[:, 1, ::2, 1::2])
+    assert torch.equal(answer[:, 2, 1::2, 1::2], image[:, 2, 1::2, 1::2])
+
+
+# Film, scanner, blotches
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [("film_grain", 2, 18), ("scanner_noise", 1, 9.1), ("chroma_blotches", 1, 12.7)]
+)
+def test_each_kind_is_as_strong_as_it_says_and_has_no_mean(rng, kind, low, high):
+    noise = getattr(photo_noise, kind)(flat(0.5, count=64), rng) * 255
+    deviation = noise.std(dim=(1, 2, 3))
+    # A tenth for what 64 pixels squared of correlated noise leave to chance.
+    assert float(deviation.min()) > 0.55 * low
+    assert float(deviation.max()) < 1.15 * high
+    assert abs(float(noise.mean())) < 0.3
+
+
+def test_film_grain_is_strongest_in_the_mid_tones_and_alike_in_the_layers(rng):
+    states = rng.get_state()
+    strengths = []
+    for value in (0.02, 0.5, 0.98):
+        rng.set_state(states)
+        strengths.append(float(photo_noise.film_grain(flat(value, count=16), rng).std()))
+    assert strengths[1] > 2.5 * max(strengths[0], strengths[2])
+    grain = photo_noise.film_grain(flat(0.5, count=16), rng)
+    alike = (grain[:, 0] * grain[:, 1]).mean() / grain.square().mean()
+    assert float(alike) > 0.6  # own grain has at most 0.6 of the deviation: 1 - 0.36
+
+
+def test_a_scanners_stripes_run_along_the_whole_scan_and_differ_between_channels(rng):
+    noise = photo_noise.scanner_noise(flat(0.5, count=32, side=64), rng)
+    means = max((noise.mean(dim=axis) for axis in (2, 3)), key=lambda m: float(m.std()))
+    # White noise of at most 8 leaves 1 in the mean of 64 pixels; stripes are up to 4.
+    assert float(means.std()) * 255 > 1.2
+    assert abs(float((means[:, 0] * means[:, 1]).mean() / means.square().mean())) < 0.15
+
+
+def test_blotches_are_wide_and_have_no_luma(rng):
+    noise = photo_noise.chroma_blotches(flat(0.5, count=32), rng)
+    luma = photo_noise._luma(noise)
+    clouds = noise - luma
+    assert correlation(clouds, columns=1) > 0.8
+    assert float(luma.std()) * 255 < 4.1
+
+
+def test_sensor_noise_keeps_the_size_whatever_it_was_made_at():
+    for seed in range(12):
+        rng = torch.Generator().manual_seed(seed)
+        noise = photo_noise.sensor_noise(flat(0.4, count=2, side=32), rng)
+        assert noise.shape == (2, 3, 32, 32)
+        assert torch.isfinite(noise).all()
+
+
+# The whole
+
+
+def test_blur_keeps_the_mean_and_cuts_the_variance_as_a_gaussian_does(rng):
+    white = torch.randn(1, 1, 256, 256, generator=rng)
+    soft = blur(white, 2.0)
+    # Of white noise a Gaussian blur leaves 1 / (4 pi sigma^2) of the variance.
+    assert float(soft.var()) == pytest.approx(1 / (4 * math.pi * 4), rel=0.1)
+    torch.testing.assert_close(blur(torch.full((1, 2, 9, 9), 0.3), 1.5), torch.full((1, 2, 9, 9), 0.3))
+
+
+def test_a_photo_is_8_bit_and_the_same_for_the_same_chance():
+    clean = flat(0.5, count=6, side=32)
+    one, other = (photograph(clean, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(one, other)
+    levels = one * 255
+    torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
+    assert one.min() >= 0
+    assert one.max() <= 1
+    assert not torch.equal(one, clean)
+
+
+def test_the_mix_holds_its_shares_and_tells_only_what_is_white(rng):
+    clean = flat(0.5, count=20, side=16)
+    told = []
+    for _ in range(50):
+        pair = DenoisingMix()(clean, rng)
+        sigma = pair.inputs["sigma"]
+        known = sigma >= 0
+        assert set(sigma[~known].tolist()) == {UNKNOWN}
+        told.append(int(known.sum()))
+        damage = (pair.inputs["image"] - clean).std(dim=(1, 2, 3))
+        # 768 values: a standard error of 2.6 %; four of these, on levels above half a level.
+        torch.testing.assert_close(damage[known], sigma[known], rtol=0.12, atol=0.002)
+    # 9 of 20 with each batch's chance for the remainder.
+    assert sum(told) / len(told) == pytest.approx(9.5, abs=0.6)
+
+
+def test_the_mix_takes_a_single_picture_too(rng):
+    for _ in range(20):
+        pair = DenoisingMix()(flat(0.5, count=1, side=16), rng)
+        assert pair.inputs["image"].shape == (1, 3, 16, 16)
+        assert pair.weight.shape == (1,)

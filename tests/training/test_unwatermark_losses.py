@@ -1,0 +1,84 @@
+"""The watermark remover's loss, by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from models.unwatermark import Decomposition
+from training.settings import Settings
+from training.unwatermark_losses import dice, inside_mean, mask_entropy, unwatermark_loss
+from training.watermarks import MarkedPair
+
+L1 = Settings(loss="l1")
+
+
+@pytest.fixture
+def pair() -> MarkedPair:
+    """Two black photos of 4 x 4; the first has a mark of opacity and light 0.5 on its upper half, the second none."""
+    clean = torch.zeros(2, 3, 4, 4)
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[0, :, :2] = 1
+    planes = 0.5 * mask.expand(2, 3, 4, 4)
+    inputs = {"image": clean + planes, "mask_in": torch.zeros(2, 1, 4, 4), "use_mask": torch.zeros(2)}
+    return MarkedPair(inputs, clean, mask=mask, alpha=planes, mark=planes)
+
+
+def right(pair: MarkedPair) -> Decomposition:
+    """What a perfect network would answer."""
+    logits = torch.where(pair.mask > 0, 100.0, -100.0)
+    clean = pair.clean
+    return Decomposition(clean, pair.mask, logits, pair.alpha, pair.mark, clean, clean)
+
+
+def test_the_truth_has_no_loss(pair):
+    assert unwatermark_loss(right(pair), pair, L1).tolist() == [0.0, 0.0]
+
+
+def test_the_mean_inside_a_mask_counts_only_what_is_inside():
+    mask = torch.zeros(2, 1, 2, 2)
+    mask[0, 0, 0, 0] = 1
+    error = torch.tensor([[0.3, 1.0], [1.0, 1.0]]).expand(2, 3, 2, 2)
+    assert inside_mean(error, mask).tolist() == pytest.approx([0.3, 0.0])
+
+
+def test_a_photo_left_as_it_was_costs_its_error_inside_and_over_the_whole(pair):
+    answers = right(pair)._replace(restored=pair.inputs["image"], clean=pair.inputs["image"])
+    # Half of the picture is off by 0.5: 0.25 over the whole, 0.5 inside.
+    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([0.75, 0.0])
+
+
+def test_opacity_and_mark_count_inside_the_mark_alone(pair):
+    outside = (1 - pair.mask) * 0.4
+    answers = right(pair)._replace(alpha=pair.alpha + outside)
+    assert unwatermark_loss(answers, pair, L1).tolist() == [0.0, 0.0]
+    answers = right(pair)._replace(alpha=pair.alpha + 0.4)
+    # Half of L1's 0.4, in the first picture, which has a mark.
+    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([0.2, 0.0])
+
+
+def test_what_a_user_brushed_counts_as_inside(pair):
+    told = {**pair.inputs, "mask_in": torch.ones(2, 1, 4, 4), "use_mask": torch.tensor([0.0, 1.0])}
+    answers = right(pair)._replace(clean=pair.clean + torch.tensor([0.0, 0.3]).view(2, 1, 1, 1))
+    losses = unwatermark_loss(answers, dataclasses.replace(pair, inputs=told), L1)
+    assert losses.tolist() == pytest.approx([0.0, 0.3])
+
+
+def test_an_undecided_mask_costs_the_logarithm_of_two(pair):
+    assert mask_entropy(torch.zeros(2, 1, 4, 4), pair.mask).tolist() == pytest.approx([math.log(2)] * 2)
+
+
+def test_dice_is_the_share_that_was_not_found(pair):
+    nothing = torch.full((2, 1, 4, 4), -100.0)
+    # The sums start from 64: 1 - 64 / (8 + 64) for 8 pixels missed; nothing missed where there is no mark.
+    assert dice(nothing, pair.mask).tolist() == pytest.approx([1 - 64 / 72, 0.0])
+
+
+def test_every_part_has_a_finite_gradient(pair):
+    answers = Decomposition(*(part.clone().requires_grad_() for part in right(pair)))
+    unwatermark_loss(answers, pair, Settings()).sum().backward()
+    for name in ("restored", "logits", "alpha", "mark", "coarse", "clean"):
+        assert torch.isfinite(getattr(answers, name).grad).all(), name

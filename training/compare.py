@@ -1,0 +1,158 @@
+"""Which network for the money: variants trained on an equal budget, held against the time that they take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from restore.engine import Restorer, open_model
+from restore.image import Image
+from training import TrainingError
+from training.bench import SIZES, Yardstick
+from training.data import PhotoSet
+from training.export import export_checkpoint
+from training.loop import centre_crops, fit, load_network
+from training.recipes import Recipe
+from training.settings import Settings
+
+#: The denoisers that were tried: what differs from `_BASE`, by name.
+_BASE: Mapping[str, Any] = {"stem": 2, "channels": (32, 64, 128, 256), "blocks": (2, 2, 2, 2)}
+VARIANTS: dict[str, Mapping[str, Any]] = {
+    "base": {},
+    "stem 4": {"stem": 4, "channels": (64, 128, 256), "blocks": (3, 3, 2)},
+    "three levels": {"channels": (32, 64, 160), "blocks": (2, 2, 5)},
+    "deep bottom": {"blocks": (1, 2, 2, 4)},
+    "deep top": {"blocks": (3, 2, 1, 2)},
+    "wide top": {"channels": (48, 80, 128, 192), "blocks": (1, 2, 2, 2)},
+    "no biases": {"bias": False},
+    "leaky ReLU": {"activation": "leaky"},
+    "SiLU": {"activation": "silu"},
+    "large kernels at the bottom": {"large_kernels": True, "blocks": (2, 2, 2, 4)},
+    "edge kernels, folded": {"edge_kernels": True},
+    "best: deep": {"blocks": (6, 6, 3, 2)},
+    "best: wide": {"channels": (56, 96, 144, 224), "blocks": (2, 3, 3, 2)},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one variant reached and costs."""
+
+    name: str
+    figures: Mapping[str, float]
+    parameters: int
+    reach: int
+    tile_ms: float  # milliseconds a megapixel, one tile of 2 megapixels
+    photo_ms: float  # the same over a photo of 24 megapixels, halos and all
+    tile_r: float  # the tile's time over the yardstick's
+
+
+def train_variants(
+    recipe: Recipe, settings: Settings, photos: PhotoSet, val: PhotoSet, *, names: Sequence[str], run: Path
+) -> None:
+    """Train each variant that `run` does not hold yet, one after the other; raises TrainingError for an unknown one."""
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        raise TrainingError(f"no variant is called {unknown[0]!r}; there are: {', '.join(VARIANTS)}")
+    for name in names:
+        folder = run / name.replace(" ", "-").replace(":", "").replace(",", "")
+        if (folder / "figures.json").is_file():
+            continue
+        variant = dataclasses.replace(recipe, hparams={**_BASE, **VARIANTS[name]})
+        best = fit(variant, settings, photos, run=folder, device=torch.device("cpu"), val=val)
+        network, state = load_network(best)
+        figures = recipe.figures(network, centre_crops(val))
+        parameters = sum(p.numel() for p in network.parameters())
+        told = {"name": name, "figures": figures, "parameters": parameters, "hparams": state["hparams"]}
+        export_checkpoint(best, folder)
+        (folder / "figures.json").write_text(json.dumps(told), "utf-8")
+
+
+def time_variants(run: Path, *, rounds: int, threads: int) -> list[Outcome]:
+    """Time every variant that `run` holds against the yardstick, all in one process and taking turns."""
+    found = {path.parent: json.loads(path.read_text("utf-8")) for path in sorted(run.glob("*/figures.json"))}
+    if not found:
+        raise TrainingError(f"{run}: no trained variant. Leave out --time-only first.")
+    models = {folder: open_model(next(folder.glob("*.onnx")), device="cpu", threads=threads) for folder in found}
+    yardstick = Yardstick(threads=threads)
+    rng = np.random.default_rng(0)
+    tile, photo = (rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES)
+    tensor = np.ascontiguousarray(tile.transpose(2, 0, 1)[None], np.float32) / 255
+    seconds: dict[Path | None, list[float]] = {None: [], **{folder: [] for folder in found}}
+    for _ in range(rounds + 1):
+        seconds[None].append(_timed(lambda: yardstick.run(tensor)))
+        for folder, model in models.items():
+            seconds[folder].append(_timed(lambda m=model: _one_tile(m, tensor)))  # type: ignore[misc]
+    medians = {folder: statistics.median(times[1:]) for folder, times in seconds.items()}
+    outcomes = []
+    for folder, told in found.items():
+        whole = _timed(lambda m=models[folder]: m(Image(photo), sigma=25 / 255))  # type: ignore[misc]
+        outcomes.append(
+            Outcome(
+                name=told["name"],
+                figures=told["figures"],
+                parameters=told["parameters"],
+                reach=models[folder].spec.reach or 0,
+                tile_ms=medians[folder] * 1e9 / (tile.size / 3),
+                photo_ms=whole * 1e9 / (photo.size / 3),
+                tile_r=medians[folder] / medians[None],
+            )
+        )
+    return sorted(outcomes, key=lambda o: list(VARIANTS).index(o.name))
+
+
+def _one_tile(model: Restorer, tensor: np.ndarray) -> None:
+    model.run_batch({"image": tensor, "sigma": np.array([25 / 255], np.float32)})
+
+
+def _timed(run: Any) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def to_markdown(outcomes: Sequence[Outcome]) -> str:
+    """One row a variant."""
+    names = list(outcomes[0].figures)
+    lines = [
+        f"| variant | {' | '.join(names)} | parameters | reach | ms/MP, tile | ms/MP, 24 MP | R |",
+        "|---" * (len(names) + 6) + "|",
+    ]
+    for o in outcomes:
+        figures = " | ".join(f"{value:.3f}" for value in o.figures.values())
+        lines.append(
+            f"| {o.name} | {figures} | {o.parameters / 1e6:.2f} M | {o.reach} "
+            f"| {o.tile_ms:.0f} | {o.photo_ms:.0f} | {o.tile_r:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def plot(outcomes: Sequence[Outcome], path: Path, *, figure: str = "psnr/25") -> None:
+    """A figure's PSNR against milliseconds a megapixel, for a tile and for a large photo, as a picture."""
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(11, 5), layout="constrained")
+    for axes, title, times in zip(
+        canvas.subplots(1, 2, sharey=True),
+        ("one tile of 2 megapixels", "a photo of 24 megapixels, with halos"),
+        ([o.tile_ms for o in outcomes], [o.photo_ms for o in outcomes]),
+        strict=True,
+    ):
+        axes.scatter(times, [o.figures[figure] for o in outcomes])
+        for o, at in zip(outcomes, times, strict=True):
+            axes.annotate(o.name, (at, o.figures[figure]), xytext=(4, 4), textcoords="offset points", fontsize=8)
+        axes.set(xlabel="milliseconds per megapixel", title=title)
+        axes.margins(x=0.2)
+        axes.grid(alpha=0.3)
+    canvas.axes[0].set_ylabel(f"PSNR in dB, {figure.partition('/')[2]}, val split")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(path, dpi=90)

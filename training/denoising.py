@@ -1,0 +1,57 @@
+"""What makes a denoiser better: its loss, and its figures on held-out photos."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.degrade import Pair, add_gaussian_noise
+from training.losses import LOSSES
+from training.metrics import psnr
+from training.photo_noise import UNKNOWN, photograph
+from training.settings import Settings
+
+_SIGMAS = (15, 25, 50)
+#: The level's error counts little beside the picture's: enough to be learned, too little to cost sharpness.
+_LEVEL_SHARE = 0.1
+#: Side in pixels of the windows in which the noise's true level is taken.
+_WINDOW = 16
+
+
+def denoising_loss(answers: tuple[Tensor, Tensor], pair: Pair, settings: Settings) -> Tensor:
+    """The picture's error and, for a little, that of the level that the network says it found: (N,).
+
+    The level's truth is the root mean square of what the damage changed, in windows of 16 pixels.
+    """
+    restored, level = (answer.float() for answer in answers)
+    damage = (pair.inputs["image"] - pair.clean).square().mean(dim=1, keepdim=True)
+    truth = F.avg_pool2d(damage, _WINDOW).sqrt()
+    # At each pixel: a map that is right only on average is wrong once it is clipped at 0.
+    error = (level - F.interpolate(truth, scale_factor=_WINDOW)).abs().mean(dim=(1, 2, 3))
+    return LOSSES[settings.loss](restored, pair.clean) + _LEVEL_SHARE * error
+
+
+@torch.no_grad()
+def denoising_figures(network: nn.Module, clean: Tensor) -> dict[str, float]:
+    """PSNR in dB over (N, 3, H, W), told the noise at each sigma, untold at 25 and for the noise of photos.
+
+    The noise is the same at each call.
+    """
+
+    def restore(degraded: Tensor, sigma: float) -> float:
+        level = torch.full((len(clean),), sigma, device=clean.device)
+        parts = zip(torch.split(degraded, 4), torch.split(level, 4), strict=True)
+        return float(psnr(torch.cat([network(image, s)[0].clamp(0, 1) for image, s in parts]), clean).mean())
+
+    figures = {}
+    for sigma in _SIGMAS:
+        rng = torch.Generator(clean.device).manual_seed(sigma)
+        degraded = add_gaussian_noise(clean, sigma / 255, rng)
+        figures[f"psnr/{sigma}"] = restore(degraded, sigma / 255)
+        if sigma == 25:
+            figures["psnr/25 blind"] = restore(degraded, UNKNOWN)
+    # One photo at a time: kinds of noise are shared out over a batch, and some draws are a batch's own.
+    shots = [photograph(photo, torch.Generator(clean.device).manual_seed(i)) for i, photo in enumerate(clean.split(1))]
+    figures["psnr/photo"] = restore(torch.cat(shots), UNKNOWN)
+    return figures

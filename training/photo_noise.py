@@ -1,0 +1,204 @@
+"""The noise that photos have, made from clean ones: sensor, film, scanner, chroma blotches, JPEG.
+
+Each kind is a field that is added to the clean picture, so the truth is the picture itself, never a
+resampled one: `noise(clean, rng) -> (N, 3, H, W)`, batched, on the picture's device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.camera import random_cameras
+from training.degrade import Pair, add_gaussian_noise, evened_weight
+from training.jpeg import jpeg
+
+#: What the network is told where the noise is of unknown kind and strength.
+UNKNOWN = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisingMix:
+    """White noise, told and untold, beside the noise of real photos, in fixed shares of each batch.
+
+    Of the pictures `told` have unclipped white noise of a level that the network is told, uniform
+    in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
+    file would be; the rest the noise of a photo, untold, some with no noise at all.
+    """
+
+    low: float = 0.0
+    high: float = 75 / 255
+    told: float = 0.45
+    blind: float = 0.15
+
+    def __call__(self, clean: Tensor, rng: torch.Generator) -> Pair:
+        count = clean.shape[0]
+        # Shares of the whole number of pictures, and chance for the remainder, so that one picture a batch works too.
+        turn = float(torch.rand((), device=clean.device, generator=rng))
+        first, second = int(count * self.told + turn), int(count * (self.told + self.blind) + turn)
+        sigma = torch.rand(second, device=clean.device, generator=rng) * (self.high - self.low) + self.low
+        white = add_gaussian_noise(clean[:second], sigma, rng)
+        in_files = slice(first, first + (second - first) // 2)
+        white[in_files] = (white[in_files] * 255).round().clamp(0, 255) / 255
+        degraded = torch.cat((white, photograph(clean[second:], rng)))
+        level = clean.new_full((count,), UNKNOWN)
+        level[:first] = sigma[:first]
+        rms = (degraded - clean).square().mean(dim=(1, 2, 3)).sqrt()
+        return Pair({"image": degraded, "sigma": level}, clean, evened_weight(rms))
+
+
+def photograph(clean: Tensor, rng: torch.Generator) -> Tensor:
+    """The pictures as a camera, a film scan or a much-sent file would have them: (N, 3, H, W), 8-bit levels in [0, 1].
+
+    Half get sensor noise, the others film grain, a scanner's, colour blotches, or none; most are
+    then JPEG files, some twice.
+    """
+    if clean.shape[0] == 0:
+        return clean
+    count, device = clean.shape[0], clean.device
+    order = torch.rand(count, device=device, generator=rng).argsort()
+    shares = (0.55, 0.14, 0.09, 0.09)
+    noisy = clean.clone()
+    start = 0.0
+    turn = float(torch.rand((), device=device, generator=rng))
+    for share, noise in zip(shares, (sensor_noise, film_grain, scanner_noise, chroma_blotches), strict=True):
+        chosen = order[min(count, int(start * count + turn)) : min(count, int((start + share) * count + turn))]
+        start += share
+        if len(chosen):
+            noisy[chosen] += noise(clean[chosen], rng)
+    return _saved(noisy, rng)
+
+
+def sensor_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
+    """A camera's noise (`training.camera`), smoothed or sharpened and resampled as cameras and editors do.
+
+    Smoothing, sharpening and resampling are linear, so they are done to the noise alone. The noise
+    arises at up to 2.5 times or down to half of the picture's size.
+    """
+    height, width = clean.shape[-2:]
+    draw = torch.rand(8, device=clean.device, generator=rng).tolist()
+    scale = 1.0 if draw[0] < 0.45 else math.exp(math.log(0.5) + draw[1] * math.log(5.0))
+    size = (max(8, round(height * scale)), max(8, round(width * scale)))
+    seen = clean if scale == 1.0 else F.interpolate(clean, size=size, mode="area" if scale < 1 else "bilinear")
+    cameras = random_cameras(len(clean), rng, device=clean.device)
+    noise = cameras.noise(seen, rng, gradient_corrected=draw[2] < 0.5)
+    if draw[3] < 0.6:
+        noise = _filtered(noise, rng)
+    if scale != 1.0:
+        noise = F.interpolate(noise, size=(height, width), mode="area" if scale > 1 else "bilinear")
+    return noise
+
+
+def _filtered(noise: Tensor, rng: torch.Generator) -> Tensor:
+    """Noise after a camera's own denoising or sharpening: luma mixed with its blur, colour blurred more.
+
+    A mix above 1 or below 0 would be no filter that a camera has: luma keeps 0.2 to 1.6 of what
+    the blur takes away, colour 0 to 0.6.
+    """
+    count = len(noise)
+    draw = torch.rand(4, device=noise.device, generator=rng).tolist()
+    per_picture = torch.rand(2, count, 1, 1, 1, device=noise.device, generator=rng)
+    luma = _luma(noise)
+    chroma = noise - luma
+    soft_luma, soft_chroma = blur(luma, 0.5 + 1.0 * draw[0]), blur(chroma, 0.6 + 2.4 * draw[1])
+    luma_kept, chroma_kept = 0.2 + 1.4 * per_picture[0], 0.6 * per_picture[1]
+    return soft_luma + luma_kept * (luma - soft_luma) + soft_chroma + chroma_kept * (chroma - soft_chroma)
+
+
+def film_grain(clean: Tensor, rng: torch.Generator) -> Tensor:
+    """Correlated grain, strongest in the mid-tones, mostly alike in the three layers.
+
+    Its deviation at mid-grey is 2 to 18 levels, its grains' sigma 0.4 to 1.6 pixels.
+    """
+    count = len(clean)
+    draw = torch.rand(3, count, 1, 1, 1, device=clean.device, generator=rng)
+    size = 0.4 + 1.2 * float(torch.rand((), device=clean.device, generator=rng))
+    white = torch.randn(count, 4, *clean.shape[-2:], device=clean.device, generator=rng, dtype=clean.dtype)
+    grain = _unit(blur(white, size), size)
+    own = 0.6 * draw[1]
+    field = (1 - own**2).sqrt() * grain[:, :1] + own * grain[:, 1:]
+    tone = _luma(clean).clamp(0, 1)
+    midtones = 0.25 + 0.75 * (4 * tone * (1 - tone))
+    return field * midtones * (2 + 16 * draw[0] ** 2) / 255
+
+
+def scanner_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
+    """Stripes along the scan, different in each channel, beside the sensor line's white noise.
+
+    Stripes have a deviation of 0.5 to 4 levels, the white noise 1 to 8; half of the batches are turned.
+    """
+    count, _, height, width = clean.shape
+    draw = torch.rand(2, count, 1, 1, 1, device=clean.device, generator=rng)
+    stripes = torch.randn(count, 3, 1, width, device=clean.device, generator=rng, dtype=clean.dtype)
+    if height == width and float(torch.rand((), device=clean.device, generator=rng)) < 0.5:
+        stripes = stripes.transpose(2, 3)
+    white = torch.randn(clean.shape, device=clean.device, generator=rng, dtype=clean.dtype)
+    return (stripes * (0.5 + 3.5 * draw[0]) + white * (1 + 7 * draw[1])) / 255
+
+
+def chroma_blotches(clean: Tensor, rng: torch.Generator) -> Tensor:
+    """Clouds of colour, several pixels wide, without luma, beside a little luma noise: a phone's night shot.
+
+    Blotches have a deviation of 2 to 12 levels and a sigma of 1.5 to 6 pixels; stronger in the dark.
+    """
+    count = len(clean)
+    draw = torch.rand(3, count, 1, 1, 1, device=clean.device, generator=rng)
+    size = 1.5 + 4.5 * float(torch.rand((), device=clean.device, generator=rng))
+    white = torch.randn(clean.shape, device=clean.device, generator=rng, dtype=clean.dtype)
+    clouds = _unit(blur(white, size), size)
+    clouds = clouds - _luma(clouds)
+    dark = 1 - 0.6 * _luma(clean).clamp(0, 1)
+    fine = torch.randn(count, 1, *clean.shape[-2:], device=clean.device, generator=rng, dtype=clean.dtype)
+    return (clouds * dark * (2 + 10 * draw[0]) + fine * (4 * draw[1])) / 255
+
+
+def _saved(noisy: Tensor, rng: torch.Generator) -> Tensor:
+    """As 8-bit files: one in five without loss, the rest through JPEG at quality 60 to 98, some of them twice."""
+    count = len(noisy)
+    answer = (noisy * 255).round().clamp(0, 255) / 255
+    for chance in (0.8, 0.25):
+        draw = torch.rand(count + 3, device=noisy.device, generator=rng)
+        chosen = torch.nonzero(draw[:count] < chance).flatten()
+        if not len(chosen):
+            continue
+        quality = 60 + 38 * torch.rand(len(chosen), device=noisy.device, generator=rng).sqrt()
+        # A crop of a photo begins anywhere within a block of 8.
+        top, left = int(draw[-1] * 8), int(draw[-2] * 8)
+        shifted = F.pad(answer[chosen], (left, 0, top, 0), mode="replicate")
+        coded = jpeg(shifted, quality.round(), subsample=bool(draw[-3] < 0.6))
+        answer[chosen] = coded[..., top:, left:]
+    return answer
+
+
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur of `sigma` pixels, (N, C, H, W) -> same shape; edges are mirrored, or repeated if too short."""
+    radius = max(1, math.ceil(3 * sigma))
+    taps = _taps(sigma, radius).to(image)
+    channels = image.shape[1]
+    mode = "reflect" if radius < min(image.shape[-2:]) else "replicate"
+    padded = F.pad(image, (radius,) * 4, mode=mode)
+    rows = taps.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    down = F.conv2d(padded, rows, groups=channels)
+    return F.conv2d(down, rows.transpose(2, 3), groups=channels)
+
+
+def _taps(sigma: float, radius: int) -> Tensor:
+    at = torch.arange(-radius, radius + 1.0)
+    taps = torch.exp(-0.5 * (at / sigma) ** 2)
+    return taps / taps.sum()
+
+
+def _unit(field: Tensor, sigma: float) -> Tensor:
+    """Blurred white noise of deviation 1, scaled back to deviation 1."""
+    taps = _taps(sigma, max(1, math.ceil(3 * sigma)))
+    return field / float(taps.square().sum())
+
+
+def _luma(image: Tensor) -> Tensor:
+    """Rec. 601 luma of sRGB-encoded pictures: (N, 3, H, W) -> (N, 1, H, W)."""
+    weights = image.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+    return (image * weights).sum(dim=1, keepdim=True)

@@ -1,0 +1,99 @@
+"""Weights that were trained before: read a checkpoint, or start a network from one or from an exported file."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training import TrainingError
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """All that a checkpoint holds. Raises TrainingError if the file is not a checkpoint of ours."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise TrainingError(f"{path}: no such checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        state = None
+    if not isinstance(state, dict) or "ema" not in state or "recipe" not in state:
+        raise TrainingError(f"{path}: not a checkpoint of python -m training train")
+    return state
+
+
+def start_from(path: Path, network: nn.Module) -> None:
+    """Put the weights of a checkpoint (.pt, the averaged ones) or of an exported file (.onnx) into `network`.
+
+    The network may be deeper or wider than the file's: blocks that the file lacks stay as they were
+    made, and where a layer is wider the old features keep their places, with the new inputs' weights
+    zero, so that the answer is at first the file's own (Net2Net, Chen et al. 2016, arXiv:1511.05641).
+    Raises TrainingError if a weight of the file has no place in the network, or the file is not ours.
+    """
+    weights = _from_onnx(path, network) if path.suffix == ".onnx" else _from_checkpoint(path)
+    places = network.state_dict()
+    for name, old in weights.items():
+        new = places.get(name)
+        if new is None or new.ndim != old.ndim or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
+            has = "no such weight" if new is None else f"one of {tuple(new.shape)}"
+            raise TrainingError(f"{path}: {name} of {tuple(old.shape)}, where the network has {has}.")
+        _put(old.to(new), new, inputs_first=name.rpartition(".")[0] in _transposed(network))
+
+
+def _transposed(network: nn.Module) -> set[str]:
+    return {name for name, part in network.named_modules() if isinstance(part, nn.ConvTranspose2d)}
+
+
+def _put(old: Tensor, new: Tensor, *, inputs_first: bool) -> None:
+    """Write `old` into the first places of `new`, and zeros where its features would read new inputs."""
+    if new.ndim > 1 and inputs_first:
+        new[:, : old.shape[1]] = 0
+    elif new.ndim > 1:
+        new[: old.shape[0]] = 0
+    new[tuple(slice(side) for side in old.shape)] = old
+
+
+def _from_checkpoint(path: Path) -> Mapping[str, Tensor]:
+    weights: Mapping[str, Tensor] = load_checkpoint(path, torch.device("cpu"))["ema"]
+    return weights
+
+
+def _from_onnx(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
+    """The exported weights under their torch names; what export folded is unfolded again."""
+    import onnx
+    from onnx import numpy_helper
+
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such file")
+    try:
+        model = onnx.load(path)
+    except Exception:  # noqa: BLE001 - protobuf's DecodeError, without a dependency on protobuf for its name
+        raise TrainingError(f"{path}: not an ONNX file") from None
+    transposed = _transposed(network)
+    weights = {}
+    for tensor in model.graph.initializer:
+        name = tensor.name.removeprefix("net/").removesuffix("/half")
+        layer, _, kind = name.rpartition(".")
+        if kind not in {"weight", "bias"}:
+            continue
+        values = numpy_helper.to_array(tensor).astype(np.float32)
+        if layer in transposed:
+            values = _unshuffled(values, network.get_submodule(layer))
+        weights[name] = torch.from_numpy(values.copy())
+    if not weights:
+        raise TrainingError(f"{path}: holds no weight under a name of ours")
+    return weights
+
+
+def _unshuffled(values: np.ndarray, layer: nn.Module) -> np.ndarray:
+    """A transposed convolution's weight or bias, from the 1x1 convolution that export puts in its place."""
+    height, width = layer.kernel_size  # type: ignore[misc]
+    if values.ndim == 1:
+        return values[:: int(height) * int(width)]  # type: ignore[call-overload]
+    mixed = values.reshape(-1, int(height), int(width), values.shape[1])  # type: ignore[call-overload]
+    return np.ascontiguousarray(mixed.transpose(3, 0, 1, 2))
