@@ -104,6 +104,30 @@ def test_sigma_is_on_the_scale_of_0_to_255(run):
     assert read(Path("clean.png")).pixels[2, 2].tolist() == [50, 50, 50]
 
 
+def test_strength_says_how_much_of_the_change_is_made(run):
+    write(DOT, Path("dot.png"))
+    for options, level in ((("--strength", "0.5", "--chroma-strength", "0.5"), 70), (("--strength", "0"), 90)):
+        result = run("denoise", "dot.png", "--sigma", "31.875", *options, "-o", f"{level}.png")
+        assert result.exit_code == 0
+        # The whole change would be from 90 to 50; it is all luma.
+        assert read(Path(f"{level}.png")).pixels[2, 2].tolist() == [level] * 3
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.5"])
+def test_a_strength_beyond_its_range_is_wrong_usage(run, value):
+    write(DOT, Path("dot.png"))
+    result = run("denoise", "dot.png", "--strength", value)
+    assert result.exit_code == 2
+    assert not Path("dot-denoised.png").exists()
+
+
+def test_a_quality_that_is_not_installed_is_named(run):
+    write(DOT, Path("dot.png"))
+    result = run("denoise", "dot.png", "--quality", "best")
+    assert result.exit_code == 2
+    assert "no model is called 'denoise-best'" in result.stderr
+
+
 def test_a_clean_picture_is_left_as_it_is(run):
     write(FLAT, Path("day.png"))
     result = run("denoise", "day.png")

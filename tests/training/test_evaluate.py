@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from restore.engine import open_model
 from restore.errors import ModelNotFound
 from restore.image import Image
 from training import TrainingError, evaluate
@@ -237,3 +238,51 @@ def test_a_network_in_torch_is_not_left_collecting_gradients(tiny_checkpoint):
     (method,), _ = model_methods(str(tiny_checkpoint))
     method.denoise(np.zeros((8, 8, 3), np.float32), 0.1)
     assert torch.is_grad_enabled()
+
+
+# Photos with noise of their own
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Two truths of grey 100; one photo is 10 too bright everywhere, the other 1."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for name, off in (("a", 10), ("b", 1)):
+        for kind, level in (("mean", 100), ("real", 100 + off)):
+            PillowImage.fromarray(np.full((16, 24, 3), level, np.uint8)).save(folder / f"{name}_{kind}.PNG")
+    return folder
+
+
+def test_photos_are_measured_as_they_are(pairs, smoother):
+    noisy, model = evaluate.evaluate_photos(pairs, {"denoise-fast": open_model(smoother / "denoise-fast.onnx")})
+    expected = (-20 * math.log10(10 / 255) - 20 * math.log10(1 / 255)) / 2
+    assert noisy.psnr == pytest.approx(expected, abs=1e-4)
+    assert (noisy.worse, noisy.model, model.model) == (0.0, None, "denoise-fast")
+    # A flat picture has no noise for the smoother: it comes back as it is.
+    assert model.psnr == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_share_made_worse_is_told(pairs):
+    def blacken(image):
+        return types.SimpleNamespace(image=Image(np.where(image.pixels > 105, 100, 90).astype(np.uint8)))
+
+    blacken.spec = types.SimpleNamespace(name="spoiler")
+    spoiler = evaluate.evaluate_photos(pairs, {"spoiler": blacken})[1]
+    # a, of 110, becomes the truth; b, of 101, becomes 90.
+    assert spoiler.worse == 0.5
+
+
+def test_a_folder_without_pairs_is_refused(pairs):
+    (pairs / "b_mean.PNG").unlink()
+    with pytest.raises(TrainingError, match=r"no pairs NAMEreal\.jpg and NAMEmean\.jpg"):
+        evaluate.read_pairs(pairs)
+
+
+def test_photos_stand_in_the_table_and_in_the_published_figures(pairs, folder, tiny_denoiser, tmp_path, capsys):
+    report = measure(folder, models=[str(tiny_denoiser)], baselines=["nlm"], sigmas=[25], photos=pairs)
+    assert "Photos with noise of their own, pairs, 2 pairs, as they are" in report.to_markdown()
+    assert [row.method for row in report.photos[1:7]] == [f"OpenCV non-local means, h = {h}" for h in (2, 3, 4, 5, 6, 8)]
+    (tmp_path / "report.json").write_text(report.to_json())
+    figures, _ = published_figures(tmp_path / "report.json", "denoise-fast")
+    assert figures["psnr/pairs"] == round(report.photos[-1].psnr, 3)

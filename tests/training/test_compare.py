@@ -1,0 +1,44 @@
+"""The comparison of variants: each trained once, timed together, as a table and a plot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from training import compare
+from training.__main__ import main
+
+QUICK = ["--steps", "1", "--patches", "16", "--pixels", "256", "--precision", "float32", "--threads", "1"]
+
+
+@pytest.fixture
+def two_small_variants(monkeypatch):
+    monkeypatch.setattr(compare, "_BASE", {"stem": 2, "channels": (4, 4), "blocks": (1, 1)})
+    monkeypatch.setattr(compare, "VARIANTS", {"base": {}, "no biases": {"bias": False}})
+    # Its tiles of millions of pixels are for a quiet machine.
+    monkeypatch.setattr(compare, "SIZES", ((32, 48), (64, 64)))
+
+
+def test_variants_are_trained_once_and_stand_in_one_table(two_small_variants, shards, tmp_path, capsys):
+    words = ["compare", "--data", str(shards), "--run", str(tmp_path), "--rounds", "1", *QUICK]
+    assert main([*words, "--plot", str(tmp_path / "plot.png")]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("| variant | psnr/15 | psnr/25 |")
+    assert [row.split(" | ")[0] for row in table[2:]] == ["| base", "| no biases"]
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    told = json.loads((tmp_path / "no-biases/figures.json").read_text())
+    assert told["hparams"]["bias"] is False
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")}
+    assert main([*words, "--train-only"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")} == before
+
+
+def test_an_unknown_variant_is_refused_with_those_that_there_are(two_small_variants, shards, tmp_path, capsys):
+    assert main(["compare", "--data", str(shards), "--run", str(tmp_path), "--only", "huge", *QUICK]) == 2
+    assert "no variant is called 'huge'; there are: base, no biases" in capsys.readouterr().err
+
+
+def test_timing_nothing_is_refused(shards, tmp_path, capsys):
+    assert main(["compare", "--data", str(shards), "--run", str(tmp_path), "--time-only"]) == 2
+    assert "no trained variant. Leave out --time-only first." in capsys.readouterr().err
