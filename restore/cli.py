@@ -248,11 +248,12 @@ def show_model(
     from restore import engine, store
 
     path = store.find(name)
-    spec = engine.open_model(path, device="cpu").spec
+    model = engine.open_model(path, device="cpu")
+    spec = model.spec
     entry = next((e for e in store.entries() if e.path == path), None)
     about = dict(entry.about) if entry else {}
     if as_json:
-        facts = {"path": str(path), "size": path.stat().st_size, "sha256": store.sha256(path)}
+        facts = {"path": str(path), "size": path.stat().st_size, "sha256": store.sha256(path), "card": model.card}
         typer.echo(json.dumps(facts | {"spec": json.loads(spec.to_json()), "about": about}))
         return
     size = _megabytes(path.stat().st_size)
@@ -269,6 +270,8 @@ def show_model(
     typer.echo(spec.name)
     for key, text in lines.items():
         typer.echo(f"  {key:<{max(map(len, lines))}}  {text}")
+    if model.card:
+        typer.echo(f"\n{model.card.rstrip()}")
 
 
 @models_app.command("verify")

@@ -18,6 +18,8 @@ import numpy as np
 from restore.errors import BadOption, UnsupportedModel
 
 SPEC_KEY = "restore.spec"
+#: The model's card, markdown for people.
+CARD_KEY = "restore.card"
 SCHEMA = 1
 
 Answer = Literal["image", "chroma", "labels", "steps"]

@@ -18,7 +18,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from restore import store
-from restore.contract import SPEC_KEY, ModelSpec, to_pixels, to_tensor
+from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, to_pixels, to_tensor
 from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel
 from restore.image import Image
 from restore.tiles import best_window, plan_tiles, run_tiled
@@ -53,6 +53,11 @@ class Restorer:
     def provider(self) -> str:
         """The onnxruntime provider that computes, "CPUExecutionProvider" for example."""
         return self._session.provider
+
+    @property
+    def card(self) -> str:
+        """What the file says of itself to people, in markdown; empty where it says nothing."""
+        return self._session.card
 
     def __call__(
         self,
@@ -246,7 +251,8 @@ class _Session:
             raise
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base but Exception
             raise UnsupportedModel(f"{path}: not a model that onnxruntime can load ({_first_line(error)}).") from None
-        text = self._session.get_modelmeta().custom_metadata_map.get(SPEC_KEY)
+        texts = self._session.get_modelmeta().custom_metadata_map
+        text, self.card = texts.get(SPEC_KEY), texts.get(CARD_KEY, "")
         if text is None:
             raise UnsupportedModel(
                 f"{path}: an ONNX file without the entry {SPEC_KEY}. Export it with: python -m training export"

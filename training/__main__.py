@@ -14,6 +14,7 @@ from training import settings as settings_module
 from training.recipes import ALIASES, RECIPES, find_recipe
 
 _RUNS = Path("runs")
+_CARDS = Path("docs/models")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -277,8 +278,8 @@ def _export(args: argparse.Namespace) -> None:
 
     try:
         if args.publish:
-            figures, command = published_figures(args.publish, name)
-            print(publish_checkpoint(args.checkpoint, BUNDLED, figures=figures, command=command, data=args.data))
+            published = published_figures(args.publish, name)
+            print(publish_checkpoint(args.checkpoint, BUNDLED, published=published, data=args.data, cards=_CARDS))
         else:
             print(export_checkpoint(args.checkpoint, args.out, data=args.data))
     except ExportError as error:

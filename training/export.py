@@ -16,10 +16,13 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser
 from torch import nn
 
 from restore import store
-from restore.contract import SPEC_KEY, ModelSpec
+from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec
 from restore.engine import open_model
+from restore.errors import UnsupportedModel
+from training.cards import model_card
 from training.loop import load_network
 from training.recipes import Recipe, find_recipe
+from training.tables import Published
 
 _OPSET = 20
 _TOLERANCE = 1e-4
@@ -36,13 +39,14 @@ class ExportError(Exception):
 
 
 def export_checkpoint(
-    checkpoint: Path, out: Path, *, figures: Mapping[str, Any] | None = None, data: str = "not stated"
+    checkpoint: Path, out: Path, *, published: Published | None = None, data: str = "not stated"
 ) -> Path:
     """Write `out/NAME.onnx` for a checkpoint of `training train`, with its spec; returns the file's path.
 
     The weights are rounded to float16 first, in torch too, so that the check and every figure
-    hold for what is shipped. `figures` and `data` (what it was
-    trained on) go into the spec for people to read. The file appears only
+    hold for what is shipped. `data` (what it was
+    trained on) and, with `published`, the figures and the model's card go into the file for people
+    to read. The file appears only
     after it passed: onnx's checker, and equality with torch within 1e-4 through `restore`, over
     odd, even and smallest sizes and a batch of two.
     Raises ExportError when it differs, ValueError when the file is not a checkpoint.
@@ -52,12 +56,16 @@ def export_checkpoint(
     if hasattr(network, "fold"):
         network.fold()
     _round_to_half(network)
-    spec = _spec(recipe, network, state, {"data": data, "figures": json.dumps(dict(figures or {}))})
+    figures = published.figures if published else {}
+    spec = _spec(recipe, network, state, {"data": data, "figures": json.dumps(figures)})
     model = _graph(network, recipe)
     _upsample_by_shuffling(model)
     model = _with_padding(model, spec)
     _halve_weights(model)
-    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
+    texts = {SPEC_KEY: spec.to_json()}
+    if published:
+        texts[CARD_KEY] = model_card(spec, recipe, published)
+    helper.set_model_props(model, texts)
     onnx.checker.check_model(model, full_check=True)
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{spec.name}.onnx"
@@ -70,16 +78,18 @@ def export_checkpoint(
 
 
 def publish_checkpoint(
-    checkpoint: Path, folder: Path, *, figures: Mapping[str, float], command: str, data: str = "not stated"
+    checkpoint: Path, folder: Path, *, published: Published, data: str = "not stated", cards: Path | None = None
 ) -> Path:
     """Export into `folder` and enter the file into its manifest, if its figures beat the published one's.
 
-    `figures` are PSNR in dB by name ("psnr/25"), measured by `command`; the mean over the names
-    that both have must rise. Raises ExportError otherwise.
+    The mean over the figures that both have must rise; a file that this version cannot open any
+    more is replaced in any case. The model's card goes into the file and to `cards/NAME.md`.
+    Raises ExportError if the figures are no better.
     """
+    figures = published.figures
     name = find_recipe(load_network(checkpoint)[1]["recipe"]).name
     old = next((e for e in store.entries() if e.name == name and e.path.parent == folder), None)
-    before: Mapping[str, float] = old.about.get("figures", {}) if old else {}
+    before: Mapping[str, float] = old.about.get("figures", {}) if old and _opens(old.path) else {}
     shared = sorted(before.keys() & figures.keys())
     gain = sum(figures[key] - before[key] for key in shared)
     if shared and gain <= 0:
@@ -87,11 +97,22 @@ def publish_checkpoint(
             f"{name} is not published: its figures ({_shown(figures, shared)}) do not beat the old ones "
             f"({_shown(before, shared)})."
         )
-    path = export_checkpoint(checkpoint, folder, figures=figures, data=data)
+    path = export_checkpoint(checkpoint, folder, published=published, data=data)
     recipe = find_recipe(name)
-    about = {"licence": LICENCE, "figures": dict(figures), "measured_with": command}
+    about = {"licence": LICENCE, "figures": figures, "measured_with": published.command}
     store.publish(folder, name, task=recipe.task, tier=recipe.tier, about=about)
+    if cards:
+        cards.mkdir(parents=True, exist_ok=True)
+        (cards / f"{name}.md").write_text(open_model(path, device="cpu").card, "utf-8")
     return path
+
+
+def _opens(path: Path) -> bool:
+    try:
+        open_model(path, device="cpu")
+    except UnsupportedModel:
+        return False
+    return True
 
 
 def _shown(figures: Mapping[str, float], names: list[str]) -> str:

@@ -30,6 +30,20 @@ SIGMA = Param(
 )
 
 
+_PURPOSE = (
+    "Takes the noise out of photos: white Gaussian noise of a known level (`--sigma`), and, where nothing is said, noise "
+    "of any kind that photos have: a sensor's after the camera's own processing, film grain, a scanner's stripes, colour "
+    "blotches, JPEG blocks. One network serves both; it is told the level, or that the level is unknown."
+)
+_FAILURES = (
+    "Texture that noise has swallowed (grass, hair, cloth) comes out smooth: it is not invented.",
+    "Untold, it takes faint regular texture for noise now and then; `--strength` gives some of it back.",
+    "Grain much wider than three pixels, as in scans at several times the film's resolution, stays in part: scan or "
+    "shrink to the film's own resolution first.",
+    "It does not sharpen, and does not mend blur, scratches or dust.",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One trained network: from the photos to the name under which it is published."""
@@ -44,6 +58,9 @@ class Recipe:
     #: (the network, held-out photos (N, 3, H, W) in [0, 1]) -> its figures by name; the higher, the better.
     figures: Callable[[nn.Module, Tensor], dict[str, float]]
     params: tuple[Param, ...] = ()
+    #: For the model's card: what it is for, in a paragraph, and what it is known to do badly, a sentence each.
+    purpose: str = ""
+    failures: tuple[str, ...] = ()
     settings: Settings = field(default_factory=Settings)
 
     @property
@@ -66,6 +83,8 @@ RECIPES: dict[str, Recipe] = {
         loss=denoising_loss,
         figures=denoising_figures,
         params=(SIGMA,),
+        purpose=_PURPOSE,
+        failures=_FAILURES,
         settings=Settings(patches=(64, 96, 128)),
     ),
     "denoise-best": Recipe(
@@ -77,6 +96,8 @@ RECIPES: dict[str, Recipe] = {
         loss=denoising_loss,
         figures=denoising_figures,
         params=(SIGMA,),
+        purpose=_PURPOSE,
+        failures=_FAILURES,
         settings=Settings(patches=(64, 96, 128)),
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,6 +76,7 @@ class Report:
         plain = asdict(self)
         for row in plain["rows"]:
             row["scores"] = {sigma: score._asdict() for sigma, score in row["scores"].items()}
+        plain["markdown"] = self.to_markdown()
         return json.dumps(plain, indent=2) + "\n"
 
     def to_markdown(self) -> str:
@@ -117,19 +119,28 @@ class Report:
         return "\n".join(lines)
 
 
-def published_figures(report: Path, name: str) -> tuple[dict[str, float], str]:
-    """From the JSON of a report: PSNR by name ("psnr/25") of the model `name`, told the noise, and the command.
+class Published(NamedTuple):
+    """What a published file says of its quality: PSNR by name ("psnr/25"), the command, and its tables."""
+
+    figures: dict[str, float]
+    command: str
+    tables: str
+
+
+def published_figures(report: Path, name: str) -> Published:
+    """From the JSON of a report: what the model `name` reached, told the noise and on photos.
 
     Raises TrainingError if the report is none, or has no row of this model.
     """
     try:
         plain: dict[str, Any] = json.loads(report.read_text("utf-8"))
         row = next((row for row in plain["rows"] if row["model"] == name), None)
-        command = str(plain["command"])
+        command, tables = str(plain["command"]), str(plain["markdown"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{report}: not a report of python -m training eval --out ({error!r})") from None
     if row is None:
         raise TrainingError(f"{report}: no row of {name} with sigma known. Evaluate the exported .onnx file first.")
     figures = {f"psnr/{sigma}": round(score["psnr"], 3) for sigma, score in row["scores"].items()}
     photos = [photo for photo in plain.get("photos", ()) if photo["model"] == name]
-    return figures | {f"psnr/{plain['photo_data'].split(',')[0]}": round(p["psnr"], 3) for p in photos}, command
+    figures |= {f"psnr/{plain['photo_data'].split(',')[0]}": round(photo["psnr"], 3) for photo in photos}
+    return Published(figures, command, re.sub(rf"[^| ]*{name}\.onnx", name, tables))

@@ -15,6 +15,7 @@ from restore.errors import UnsupportedModel
 from training import export
 from training.export import ExportError, export_checkpoint, publish_checkpoint
 from training.loop import load_network
+from training.tables import Published
 
 
 def test_the_spec_says_what_the_engine_must_know(tiny_denoiser):
@@ -75,14 +76,23 @@ def shelf(tmp_path, monkeypatch):
     return tmp_path
 
 
+def told(figures):
+    return Published(figures, "eval", "| the tables |")
+
+
 def test_publishing_enters_the_file_and_its_figures(tiny_checkpoint, shelf):
-    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.0}, command="eval", data="six drawings")
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.0}), data="six drawings", cards=shelf / "cards")
     (entry,) = store.entries()
     assert entry.name == "denoise-fast"
     assert entry.about["figures"] == {"psnr/25": 30.0}
     assert entry.about["measured_with"] == "eval"
     assert json.loads(open_model("denoise").spec.made_by["figures"]) == {"psnr/25": 30.0}
     assert open_model("denoise").spec.made_by["data"] == "six drawings"
+    card = open_model("denoise").card
+    assert card.startswith("# denoise-fast\n")
+    assert "| the tables |" in card
+    assert "six drawings" in card
+    assert (shelf / "cards/denoise-fast.md").read_text() == card
     with entry.path.open("ab") as file:
         file.write(b"x")
     with pytest.raises(UnsupportedModel, match="damaged"):
@@ -90,13 +100,24 @@ def test_publishing_enters_the_file_and_its_figures(tiny_checkpoint, shelf):
 
 
 def test_only_better_figures_replace_a_published_file(tiny_checkpoint, shelf):
-    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.0, "psnr/50": 27.0}, command="eval")
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.0, "psnr/50": 27.0}))
     with pytest.raises(ExportError, match=r"do not beat the old ones \(psnr/25 30.000, psnr/50 27.000\)"):
-        publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.1, "psnr/50": 26.8}, command="eval")
-    publish_checkpoint(tiny_checkpoint, shelf, figures={"psnr/25": 30.1, "psnr/50": 27.0}, command="eval")
+        publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.1, "psnr/50": 26.8}))
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.1, "psnr/50": 27.0}))
     assert store.entries()[0].about["figures"]["psnr/25"] == 30.1
 
 
 def test_no_transposed_convolution_is_shipped(tiny_denoiser):
     # They take a buffer that the same sums as convolution and shuffle do not need.
     assert "ConvTranspose" not in {node.op_type for node in onnx.load(tiny_denoiser).graph.node}
+
+
+def test_a_file_that_this_version_cannot_open_is_replaced_whatever_its_figures(tiny_checkpoint, shelf):
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 40.0}))
+    (entry,) = store.entries()
+    model = onnx.load(entry.path)
+    del model.metadata_props[:]
+    onnx.save(model, entry.path)
+    store.publish(shelf, "denoise-fast", task="denoise", tier="fast", about=entry.about)
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.0}))
+    assert store.entries()[0].about["figures"] == {"psnr/25": 30.0}

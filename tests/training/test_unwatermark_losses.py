@@ -29,7 +29,7 @@ def pair() -> MarkedPair:
 
 def right(pair: MarkedPair) -> Decomposition:
     """What a perfect network would answer."""
-    logits = torch.where(pair.mask > 0, 100.0, -100.0)
+    logits = torch.where(pair.mask > 0, 200.0, -200.0)
     clean = pair.clean
     return Decomposition(clean, pair.mask, logits, pair.alpha, pair.mark, clean, clean)
 

@@ -113,10 +113,9 @@ def test_a_split_without_a_logo_is_refused(folder):
 
 
 def test_a_bank_holds_only_its_own_splits_logo(bank):
-    green = [int(open_bank(bank_path(bank, split), CPU).marks[PLAIN][0][1].max()) for split in ("train", "test")]
-    # 10 for train, 90 for test; the inner rectangle's 60 is the train logo's greenest. 2: resampling.
-    assert green[0] == pytest.approx(60, abs=2)
-    assert green[1] == pytest.approx(90, abs=2)
+    # A point in the rim's middle, away from edges: the green there is 10 in the train logo, 90 in the test one.
+    green = [int(open_bank(bank_path(bank, split), CPU).marks[PLAIN][0][1, 25, 25]) for split in ("train", "test")]
+    assert green == pytest.approx([10, 90], abs=2)  # resampling rounds
 
 
 def test_a_missing_bank_says_how_to_make_one(tmp_path):
@@ -311,6 +310,13 @@ def test_a_marked_photo_is_the_same_by_seed(style, photos, assets):
     assert torch.equal(first.mask, second.mask)
     assert not torch.equal(first.inputs["image"], other.inputs["image"])
     assert first.mask.any()
+
+
+def test_a_marked_photo_is_enlarged_with_its_mark(photos, assets):
+    own, large = (mark_photo(photos[0], assets, seed=1, style="clwd", size=size) for size in (None, (128, 160)))
+    assert large.clean.shape == (1, 3, 128, 160)
+    # A rim of half a pixel on each side of the mark is all that the resize adds.
+    assert float(large.mask.mean()) == pytest.approx(float(own.mask.mean()), abs=0.1)
 
 
 def test_an_unknown_style_is_refused(photos, assets):
