@@ -1,0 +1,95 @@
+"""A stock of drawn marks: drawing one takes as long as a training step, so it is done once, before."""
+
+from __future__ import annotations
+
+import functools
+import io
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from training import TrainingError
+from training.ink import Array
+from training.mark_assets import Assets
+from training.marks import PATTERNS, draw_logo, draw_mark, pick_kind
+
+#: Marks of one colour logo as it is in its file: what the published sets are made of.
+PLAIN = "plain"
+#: Sides in pixels: a pattern fills a photo, other marks are mostly smaller, and logo files are no larger.
+_PATTERN_SIDE, _MARK_SIDE, _LOGO_SIDE = 512, 384, 256
+
+
+@dataclass(frozen=True, slots=True)
+class MarkBank:
+    """Marks by their kind, each straight RGBA: (4, h, w) uint8, on one device."""
+
+    marks: dict[str, tuple[Tensor, ...]]
+
+    def __call__(self, kind: str, rng: np.random.Generator) -> Tensor:
+        """One of the marks of a kind; of any kind where there is none of it."""
+        some = self.marks.get(kind) or tuple(mark for marks in self.marks.values() for mark in marks)
+        return some[int(rng.integers(len(some)))]
+
+
+def bank_path(folder: Path, split: str) -> Path:
+    """Where the bank of a split lies: each split has its own file."""
+    return folder / f"marks-{split}.tar"
+
+
+def fill_bank(assets: Assets, path: Path, *, marks: int, logos: int, seed: int) -> Path:
+    """Draw `marks` marks of all kinds and `logos` plain colour logos into a tar file of lossless WebP.
+
+    The file appears only when it is complete.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for index, (kind, mark) in enumerate(_drawn(assets, marks, logos, seed)):
+            buffer = io.BytesIO()
+            Image.fromarray(mark, "RGBA").save(buffer, "WEBP", lossless=True, quality=50, method=2)
+            info = tarfile.TarInfo(f"{kind}/{index:05d}.webp")
+            info.size = buffer.tell()
+            buffer.seek(0)
+            tar.addfile(info, buffer)
+    return partial.replace(path)
+
+
+def _drawn(assets: Assets, marks: int, logos: int, seed: int) -> Iterator[tuple[str, Array]]:
+    for index in range(marks):
+        # Each mark has its own chance, so that a larger bank begins with the same marks.
+        rng = np.random.default_rng([seed, index])
+        kind = pick_kind(rng)
+        yield kind, draw_mark(assets, kind, _PATTERN_SIDE if kind in PATTERNS else _MARK_SIDE, rng)
+    coloured = [logo for logo in assets.logos if not logo.mono]
+    for index in np.random.default_rng(seed).permutation(len(coloured))[:logos]:
+        yield PLAIN, draw_logo(coloured[index].path, _LOGO_SIDE)
+
+
+@functools.lru_cache(maxsize=4)
+def open_bank(path: Path, device: torch.device) -> MarkBank:
+    """The bank that `fill_bank` wrote, decoded once on a device. Raises TrainingError where there is none."""
+    if not path.is_file():
+        raise TrainingError(f"{path}: no drawn marks here. Draw some with training.mark_bank.fill_bank.")
+    return _bank(_read(path), device)
+
+
+def _read(path: Path) -> Iterator[tuple[str, Array]]:
+    with tarfile.open(path) as tar:
+        for info in tar:
+            file = tar.extractfile(info)
+            if file is not None:
+                with Image.open(io.BytesIO(file.read())) as image:
+                    yield info.name.split("/")[0], np.asarray(image.convert("RGBA"))
+
+
+def _bank(marks: Iterable[tuple[str, Array]], device: torch.device) -> MarkBank:
+    found: dict[str, list[Tensor]] = {}
+    for kind, mark in marks:
+        found.setdefault(kind, []).append(torch.from_numpy(mark.copy()).permute(2, 0, 1).to(device))
+    return MarkBank({kind: tuple(some) for kind, some in found.items()})

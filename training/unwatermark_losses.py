@@ -1,0 +1,53 @@
+"""What makes a watermark remover better: its loss, per sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.unwatermark import Decomposition
+from training.losses import LOSSES
+from training.settings import Settings
+from training.watermarks import MarkedPair
+
+#: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
+#: error inside it counts for as much as one that is spread over the whole.
+_INSIDE, _COARSE, _MASK, _DICE, _PLANES = 1.0, 0.5, 0.1, 0.1, 0.5
+#: Pixels that Dice's sums start from: a picture without a mark has a finite loss, and a small one if few are found.
+_SMOOTH = 64.0
+
+
+def unwatermark_loss(answers: Decomposition, pair: MarkedPair, settings: Settings) -> Tensor:
+    """The loss of each sample, (N,): the picture, the photo under the mark, the mask, the mark itself.
+
+    The photo is judged by `settings.loss` over the whole and again inside the mark; opacity and
+    mark, by L1, only inside, as nothing else uses them. Where a user's mask was given, inside is that mask too.
+    """
+    found = Decomposition(*(answer.float() for answer in answers))
+    given = pair.inputs["mask_in"] * pair.inputs["use_mask"].view(-1, 1, 1, 1)
+    inside = torch.maximum(pair.mask, given)
+    losses = LOSSES[settings.loss](found.restored, pair.clean)
+    losses = losses + _INSIDE * inside_mean((found.clean - pair.clean).abs(), inside)
+    losses = losses + _COARSE * inside_mean((found.coarse - pair.clean).abs(), inside)
+    planes = (found.alpha - pair.alpha).abs() + (found.mark - pair.mark).abs()
+    losses = losses + _PLANES * inside_mean(planes, inside)
+    return losses + _MASK * mask_entropy(found.logits, pair.mask) + _DICE * dice(found.logits, pair.mask)
+
+
+def inside_mean(error: Tensor, mask: Tensor) -> Tensor:
+    """The mean of (N, C, H, W) over where `mask` (N, 1, H, W) is 1: (N,), 0 where the mask is empty."""
+    area = mask.sum(dim=(1, 2, 3)) * error.shape[1]
+    return (error * mask).sum(dim=(1, 2, 3)) / area.clamp(min=1)
+
+
+def mask_entropy(logits: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy, the mean over the pixels: two (N, 1, H, W) -> (N,)."""
+    return F.binary_cross_entropy_with_logits(logits, mask, reduction="none").mean(dim=(1, 2, 3))
+
+
+def dice(logits: Tensor, mask: Tensor) -> Tensor:
+    """1 - F1 of the probabilities (V-Net, Milletari et al. 2016, arXiv:1606.04797): two (N, 1, H, W) -> (N,)."""
+    found = logits.sigmoid()
+    both = (found * mask).sum(dim=(1, 2, 3))
+    return 1 - (2 * both + _SMOOTH) / (found.sum(dim=(1, 2, 3)) + mask.sum(dim=(1, 2, 3)) + _SMOOTH)
