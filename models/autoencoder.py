@@ -104,4 +104,3 @@ class ConvAutoencoder(nn.Module):
             x = stack(grow(x) + skip)
         out: Tensor = self.tail(x)
         return out
-

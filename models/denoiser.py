@@ -71,5 +71,5 @@ class ResidualDenoiser(nn.Module):
         told = sigma.to(x.dtype).view(-1, 1, 1, 1)
         known = (told >= 0).to(x.dtype)
         found = self.body(torch.cat((x, plane + told * known, plane + known), dim=1))
-        noise, level = F.pixel_shuffle(found, self.stem).split((3, 1), dim=1)
+        noise, level = torch.split(F.pixel_shuffle(found, self.stem), [3, 1], dim=1)
         return image - noise, level

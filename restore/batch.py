@@ -89,7 +89,8 @@ def run(
 ) -> Iterator[Result]:
     """Do the jobs in order; a failed one does not stop the rest, and leaves nothing behind.
 
-    `params` are on the network's scale; the other options are `Restorer`'s. `on_progress` gets the finished share of each job, from 0 to 1.
+    `params` are on the network's scale; the other options are `Restorer`'s. `on_progress` gets the
+    finished share of each job, from 0 to 1.
     A picture in which nothing was found to mend is copied byte for byte where its format stays.
     """
     for job in jobs:
@@ -104,7 +105,8 @@ def run(
             source = _read_input() if job.source is None else job.source
             image = read(source, name=job.source_name)
             options: dict[str, Any] = {"strength": strength, "chroma_strength": chroma_strength, **params}
-            restored = _restore(job, functools.partial(restorer, image, tile=tile, progress=tick, **options))
+            work = functools.partial(restorer, image, tile=tile, progress=tick, **options)
+            restored = _restore(job, work)
             notes = _save(job, source, image, restored)
         except (UnreadableImage, WriteFailed, NotEnoughMemory) as error:
             yield Result(job=job, status="failed", seconds=time.perf_counter() - start, error=str(error))

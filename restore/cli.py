@@ -67,6 +67,8 @@ app.add_typer(models_app, name="models")
 _MODEL_HELP = "A model's name, its task, or the path of an .onnx file."
 _DEVICE_HELP = "auto, cpu or cuda; auto takes a GPU if onnxruntime can use one."
 _THREADS_HELP = "CPU threads at most. [default: as many as this process may use]"
+
+
 class Quality(enum.StrEnum):
     """The tiers that a task's models come in."""
 

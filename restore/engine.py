@@ -57,7 +57,7 @@ class Restorer:
     @property
     def card(self) -> str:
         """What the file says of itself to people, in markdown; empty where it says nothing."""
-        return self._session.card
+        return str(self._session.card)
 
     def __call__(
         self,
@@ -133,8 +133,9 @@ class Restorer:
             param.from_user(value * param.scale, model=self.spec.name)
         values: dict[str, float] = {}
         for param in self.spec.params:
-            value = params.get(param.name, param.default)
-            values[param.name] = param.unknown if value is None else value  # type: ignore[assignment]
+            usual = param.unknown if param.default is None else param.default
+            assert usual is not None, "a spec that passed its check has one of the two"
+            values[param.name] = params.get(param.name, usual)
         return values
 
     def _run(
@@ -171,7 +172,7 @@ def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_st
 
     Both (1, 3, H, W) float32 in [0, 1], and so is the answer.
     """
-    change = restored - source
+    change: np.ndarray = restored - source
     luma = np.einsum("c,nchw->nhw", np.array([0.299, 0.587, 0.114], np.float32), change)[:, None]
     change -= luma
     change *= np.float32(chroma_strength)

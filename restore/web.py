@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import os
 import shutil
@@ -275,8 +276,8 @@ class _DenoiseTab:
             tick(0.0)
             image = _open(Path(path))
             params: dict[str, Any] = {} if level == _AUTOMATIC else {"sigma": self._sigma.from_user(sigma_255)}
-            shares = {"strength": strength / 100, "chroma_strength": chroma / 100}
-            restored = self._tiers[tier](image, progress=tick, **shares, **params)
+            restorer = functools.partial(self._tiers[tier], strength=strength / 100, chroma_strength=chroma / 100)
+            restored = restorer(image, progress=tick, **params)
             progress(0.9, desc="Saving the photo")
             folder = self._new_folder()
             download = _deliver(Path(path), image, restored, folder)

@@ -40,7 +40,8 @@ OWN = {
     "training": {
         "training",
         "models",
-        *(f"restore.{m}" for m in ("image", "contract", "color", "monochrome", "digits", "layers", "store", "engine", "steps", "errors")),
+        *(f"restore.{m}" for m in ("image", "contract", "color", "monochrome", "digits", "layers", "store")),
+        *(f"restore.{m}" for m in ("engine", "steps", "errors")),
     },
 }
 #: Inside restore, a module may import only from the layers before its own.

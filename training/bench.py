@@ -99,7 +99,7 @@ def bench(model: str | Path = "denoise", *, rounds: int = 5, threads: int | None
         ("R, FFDNet-shaped, per megapixel", f"{times['yardstick'] / megapixels['small']:.3f} s", ""),
         ("bare session / R", f"{session / times['yardstick']:.3f}", "at most 0.42"),
         ("bare session / Restorer, 2 megapixels, one tile", f"{session / times['restorer']:.3f}", "at least 0.95"),
-        ("the same, sigma estimated", f"{session / times['blind']:.3f}", ""),
+        ("the same, sigma left out", f"{session / times['blind']:.3f}", ""),
         ("24 megapixels / 2 megapixels, per megapixel", f"{photo / megapixels['large'] / whole:.3f}", "at most 1.35"),
         ("peak memory, 24-megapixel JPEG through the command", f"{_peak_gigabytes(model):.2f} GB", "at most 1.2 GB"),
         ("CPU time of restore --help", f"{_help_seconds(rounds):.2f} s", "under 0.4 s"),

@@ -63,9 +63,7 @@ class Camera:
         deviation = (self.shot[:, None, None, None] * raw + self.read[:, None, None, None]).sqrt()
         grain = torch.randn(raw.shape, device=raw.device, generator=rng, dtype=raw.dtype)
         noisy = raw + deviation * grain
-        shown = [
-            self.to_srgb(demosaic(mosaic(x), gradient_corrected=gradient_corrected)) for x in (noisy, raw)
-        ]
+        shown = [self.to_srgb(demosaic(mosaic(x), gradient_corrected=gradient_corrected)) for x in (noisy, raw)]
         return shown[0] - shown[1]
 
 
@@ -111,7 +109,9 @@ def demosaic(seen: Tensor, *, gradient_corrected: bool = True) -> Tensor:
         kernels = plus
     green_there, beside, across = kernels
     bank = torch.stack((green_there, beside, beside.T, across))[:, None]
-    green_there, along, upright, across = F.conv2d(F.pad(seen, (2, 2, 2, 2), mode="reflect"), bank).split(1, dim=1)
+    green_there, along, upright, across = F.conv2d(F.pad(seen, (2, 2, 2, 2), mode="reflect"), bank)[:, :, None].unbind(
+        dim=1
+    )
     red, green, blue = _phases(seen)
     # A green pixel of a red row has red beside it and blue above it; of a blue row the reverse.
     in_red_row = torch.zeros_like(red)

@@ -29,8 +29,7 @@ def model_card(spec: ModelSpec, recipe: Recipe, published: Published) -> str:
             "## What it was made of",
             "",
             f"- Network: {made['network']}",
-            f"- Training: {made['steps']} steps in {made['minutes']} minutes (this run), seed {made['seed']}, "
-            f"code of commit {made['commit']}",
+            f"- Training: {made['steps']} steps, {made['minutes']} minutes, seed {made['seed']}, code {made['commit']}",
             f"- Data: {made['data']}",
             f"- Licence of the weights: {made['licence']}",
             "",
@@ -44,8 +43,7 @@ def model_card(spec: ModelSpec, recipe: Recipe, published: Published) -> str:
             "",
             *(f"- {failure}" for failure in recipe.failures),
             "",
-            f"<sub>A model card after Mitchell et al. 2019, {_PAPER}, written by `python -m training export --publish`."
-            "</sub>",
+            f"<sub>A model card (Mitchell et al. 2019, {_PAPER}), written by `python -m training export`.</sub>",
             "",
         ]
     )

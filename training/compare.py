@@ -91,11 +91,11 @@ def time_variants(run: Path, *, rounds: int, threads: int) -> list[Outcome]:
     for _ in range(rounds + 1):
         seconds[None].append(_timed(lambda: yardstick.run(tensor)))
         for folder, model in models.items():
-            seconds[folder].append(_timed(lambda m=model: _one_tile(m, tensor)))  # type: ignore[misc]
+            seconds[folder].append(_timed(lambda m=model: _one_tile(m, tensor)))
     medians = {folder: statistics.median(times[1:]) for folder, times in seconds.items()}
     outcomes = []
     for folder, told in found.items():
-        whole = _timed(lambda m=models[folder]: m(Image(photo), sigma=25 / 255))  # type: ignore[misc]
+        whole = _timed(lambda m=models[folder]: m(Image(photo), sigma=25 / 255))
         outcomes.append(
             Outcome(
                 name=told["name"],

@@ -52,6 +52,8 @@ def denoising_figures(network: nn.Module, clean: Tensor) -> dict[str, float]:
         if sigma == 25:
             figures["psnr/25 blind"] = restore(degraded, UNKNOWN)
     # One photo at a time: kinds of noise are shared out over a batch, and some draws are a batch's own.
-    shots = [photograph(photo, torch.Generator(clean.device).manual_seed(i)) for i, photo in enumerate(clean.split(1))]
+    shots = [
+        photograph(photo, torch.Generator(clean.device).manual_seed(i)) for i, photo in enumerate(torch.split(clean, 1))
+    ]
     figures["psnr/photo"] = restore(torch.cat(shots), UNKNOWN)
     return figures

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -42,6 +42,8 @@ _NLM_STRENGTHS = (0.4, 0.5, 0.6, 0.7, 0.8)
 #: Strengths that are tried on photos with noise of their own, on the 0-255 scale.
 _PHOTO_NLM = (2, 3, 4, 5, 6, 8)
 _PHOTO_BM3D = (5, 10, 15)
+#: In dB: a photo that lost more counts as made worse.
+_WORSE = 0.1
 
 #: (H, W, 3) uint8 -> the same.
 PhotoDenoiser = Callable[[np.ndarray], np.ndarray]
@@ -213,6 +215,16 @@ def read_pairs(folder: Path, *, limit: int | None = None) -> list[tuple[Path, Pa
     return pairs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoMethod:
+    """What makes a row over real photos, told nothing; `version` as in `Method`."""
+
+    name: str
+    denoise: PhotoDenoiser
+    version: str | None = None
+    model: str | None = None
+
+
 def evaluate_photos(
     folder: Path,
     restorers: Mapping[str, Restorer],
@@ -222,59 +234,62 @@ def evaluate_photos(
     cache: Path | None = None,
 ) -> list[PhotoRow]:
     """One row a method over the pairs of `folder`: the noisy photos, baselines at each single strength, the models."""
+    console = Console(stderr=True)
     pairs = [tuple(image_module.read(path).pixels for path in pair) for pair in read_pairs(folder, limit=limit)]
-    rows: list[PhotoRow] = []
+    hashes = [hashlib.sha256(noisy.tobytes()).hexdigest()[:24] for noisy, _ in pairs]
     before = [_quality(noisy, truth) for noisy, truth in pairs]
-
-    def measure_one(name: str, denoise: PhotoDenoiser, *, version: str | None = None, model: str | None = None) -> None:
-        memory = _Memory(cache, version)
+    rows = []
+    for method in _photo_methods(restorers, baselines, console):
+        memory = _Memory(cache, method.version)
         found = []
-        for index, (noisy, truth) in enumerate(_tracked(pairs, name, Console(stderr=True))):
-            key = f"{hashlib.sha256(noisy.tobytes()).hexdigest()[:24]}/{index}"
+        for index, (noisy, truth) in enumerate(_tracked(pairs, method.name, console)):
+            key = f"{hashes[index]}/{index}"
             if key not in memory.scores:
                 started = time.perf_counter()
-                answer = denoise(noisy)
+                answer = method.denoise(noisy)
                 seconds = time.perf_counter() - started
                 memory.keep(key, _quality(answer, truth)._replace(seconds=seconds))
             found.append(memory.scores[key])
-        psnrs, ssims, seconds_all = zip(*found, strict=True)
-        worse = float(np.mean([score.psnr < old.psnr - 0.1 for score, old in zip(found, before, strict=True)]))
-        row = PhotoRow(
-            method=name,
-            psnr=float(np.mean(psnrs)),
-            ssim=float(np.mean(ssims)),
-            worse=worse,
-            seconds=float(np.mean(seconds_all)),
-            model=model,
-        )
-        Console(stderr=True).print(f"{name}: {row.psnr:.2f} dB", highlight=False)
-        rows.append(row)
+        worse = [score.psnr < old.psnr - _WORSE for score, old in zip(found, before, strict=True)]
+        mean = Score(*(float(np.mean(column)) for column in zip(*found, strict=True)))
+        console.print(f"{method.name}: {mean.psnr:.2f} dB", highlight=False)
+        rows.append(PhotoRow(method=method.name, **mean._asdict(), worse=float(np.mean(worse)), model=method.model))
+    return rows
 
-    measure_one("noisy photo", lambda noisy: noisy)
+
+def _photo_methods(
+    restorers: Mapping[str, Restorer], baselines: Sequence[str], console: Console
+) -> Iterator[PhotoMethod]:
+    yield PhotoMethod(name="noisy photo", denoise=lambda noisy: noisy)
     if "nlm" in baselines:
         import cv2
 
         for h in _PHOTO_NLM:
             version = f"nlm-photo-{cv2.__version__}-{h}"
-            measure_one(f"OpenCV non-local means, h = {h}", functools.partial(_nlm, h=h), version=version)
+            yield PhotoMethod(
+                name=f"OpenCV non-local means, h = {h}", denoise=functools.partial(_nlm, h=h), version=version
+            )
     if "bm3d" in baselines:
-        for sigma_255 in _PHOTO_BM3D:
-            try:
-                method = bm3d_method()
-            except TrainingError as error:
-                Console(stderr=True).print(f"left out: {error}", highlight=False)
-                break
-
-            def told(noisy: np.ndarray, sigma_255: int = sigma_255, method: Method = method) -> np.ndarray:
-                answer = method.denoise((noisy / 255).astype(np.float32), sigma_255 / 255)
-                return np.rint(answer.clip(0, 1) * 255).astype(np.uint8)
-
-            measure_one(f"BM3D, sigma {sigma_255}", told, version=f"{method.version}-photo-{sigma_255}")
+        try:
+            bm3d = bm3d_method()
+        except TrainingError as error:
+            console.print(f"left out: {error}", highlight=False)
+        else:
+            for sigma in _PHOTO_BM3D:
+                denoise = functools.partial(_in_8_bits, bm3d.denoise, sigma=sigma / 255)
+                yield PhotoMethod(name=f"BM3D, sigma {sigma}", denoise=denoise, version=f"{bm3d.version}-photo-{sigma}")
     for name, restorer in restorers.items():
-        measure_one(
-            name, lambda noisy, restorer=restorer: restorer(Image(noisy)).image.pixels, model=restorer.spec.name
-        )  # type: ignore[misc]
-    return rows
+        yield PhotoMethod(name=name, denoise=functools.partial(_as_users_do, restorer), model=restorer.spec.name)
+
+
+def _in_8_bits(denoise: Denoiser, noisy: np.ndarray, *, sigma: float) -> np.ndarray:
+    answer = denoise((noisy / 255).astype(np.float32), sigma)
+    levels: np.ndarray = np.rint(answer.clip(0, 1) * 255).astype(np.uint8)
+    return levels
+
+
+def _as_users_do(restorer: Restorer, noisy: np.ndarray) -> np.ndarray:
+    return restorer(Image(noisy)).image.pixels
 
 
 def _quality(answer: np.ndarray, truth: np.ndarray) -> Score:

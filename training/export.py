@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -34,6 +34,13 @@ _CHECKED_SIZES = ((1, 1), (3, 5), (16, 16), (33, 47), (64, 96), (1, 200))
 LICENCE = "Apache-2.0"
 
 
+@runtime_checkable
+class Folding(Protocol):
+    """A network that was trained in a form that `fold` turns into a cheaper one with the same answers."""
+
+    def fold(self) -> None: ...
+
+
 class ExportError(Exception):
     """The exported file does not do what the network does, or would be no gain; nothing was published."""
 
@@ -53,7 +60,7 @@ def export_checkpoint(
     """
     network, state = load_network(checkpoint)
     recipe = find_recipe(state["recipe"])
-    if hasattr(network, "fold"):
+    if isinstance(network, Folding):
         network.fold()
     _round_to_half(network)
     figures = published.figures if published else {}
@@ -296,9 +303,9 @@ def _check_against_torch(path: Path, network: nn.Module, spec: ModelSpec) -> Non
     pictures = rng.uniform(0, 1, (2, 20, 37, 3)).astype(np.float32)
     params = {p.name: float(p.max) for p in spec.params}
     inputs = {name: np.full(2, value, np.float32) for name, value in params.items()}
-    answers = restorer.run_batch({"image": np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)), **inputs})["restored"]
+    batch = restorer.run_batch({"image": np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)), **inputs})["restored"]
     expected = _in_torch(network, pictures, params, spec)
-    _demand_equal(answers.transpose(0, 2, 3, 1), expected["restored"], "a batch of two")
+    _demand_equal(batch.transpose(0, 2, 3, 1), expected["restored"], "a batch of two")
 
 
 def _in_torch(
@@ -311,8 +318,8 @@ def _in_torch(
     height, width = pictures.shape[1:3]
     extra = [(-side) % spec.multiple_of for side in (height, width)]
     padded = np.pad(pictures, ((0, 0), (0, extra[0]), (0, extra[1]), (0, 0)), mode="edge")
-    values = {p.name: params.get(p.name, p.unknown if p.default is None else p.default) for p in spec.params}
-    scalars = {name: torch.full((len(pictures),), value) for name, value in values.items()}
+    usual = {p.name: p.unknown if p.default is None else p.default for p in spec.params}
+    scalars = {name: torch.full((len(pictures),), float(value)) for name, value in ({**usual, **params}).items()}  # type: ignore[arg-type]
     with torch.no_grad():
         answers = network(torch.from_numpy(padded).permute(0, 3, 1, 2), **scalars)
     return {

@@ -30,16 +30,14 @@ SIGMA = Param(
 )
 
 
-_PURPOSE = (
-    "Takes the noise out of photos: white Gaussian noise of a known level (`--sigma`), and, where nothing is said, noise "
-    "of any kind that photos have: a sensor's after the camera's own processing, film grain, a scanner's stripes, colour "
-    "blotches, JPEG blocks. One network serves both; it is told the level, or that the level is unknown."
-)
+_PURPOSE = """\
+Takes the noise out of photos: white Gaussian noise of a known level (`--sigma`), and, where nothing is said, noise of
+any kind that photos have: a sensor's after the camera's own processing, film grain, a scanner's stripes, colour
+blotches, JPEG blocks. One network serves both; it is told the level, or that the level is unknown."""
 _FAILURES = (
     "Texture that noise has swallowed (grass, hair, cloth) comes out smooth: it is not invented.",
     "Untold, it takes faint regular texture for noise now and then; `--strength` gives some of it back.",
-    "Grain much wider than three pixels, as in scans at several times the film's resolution, stays in part: scan or "
-    "shrink to the film's own resolution first.",
+    "Grain much wider than three pixels, as in a scan finer than its film, stays in part: shrink such a scan first.",
     "It does not sharpen, and does not mend blur, scratches or dust.",
 )
 

@@ -94,6 +94,6 @@ def _unshuffled(values: np.ndarray, layer: nn.Module) -> np.ndarray:
     """A transposed convolution's weight or bias, from the 1x1 convolution that export puts in its place."""
     height, width = layer.kernel_size  # type: ignore[misc]
     if values.ndim == 1:
-        return values[:: int(height) * int(width)]  # type: ignore[call-overload]
-    mixed = values.reshape(-1, int(height), int(width), values.shape[1])  # type: ignore[call-overload]
+        return values[:: int(height) * int(width)]
+    mixed = values.reshape(-1, int(height), int(width), values.shape[1])
     return np.ascontiguousarray(mixed.transpose(3, 0, 1, 2))

@@ -123,7 +123,7 @@ def test_no_strength_at_all_leaves_every_pixel(smooth):
 
 @pytest.mark.parametrize("option", [{"strength": 1.5}, {"chroma_strength": -0.1}])
 def test_a_strength_that_is_no_share_is_refused(smooth, option):
-    with pytest.raises(BadOption, match="strength .* is not a share. Use 0"):
+    with pytest.raises(BadOption, match=r"strength .* is not a share\. Use 0"):
         smooth(Image(np.zeros((4, 4, 3), np.uint8)), sigma=0.1, **option)
 
 

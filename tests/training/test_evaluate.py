@@ -282,7 +282,8 @@ def test_a_folder_without_pairs_is_refused(pairs):
 def test_photos_stand_in_the_table_and_in_the_published_figures(pairs, folder, tiny_denoiser, tmp_path, capsys):
     report = measure(folder, models=[str(tiny_denoiser)], baselines=["nlm"], sigmas=[25], photos=pairs)
     assert "Photos with noise of their own, pairs, 2 pairs, as they are" in report.to_markdown()
-    assert [row.method for row in report.photos[1:7]] == [f"OpenCV non-local means, h = {h}" for h in (2, 3, 4, 5, 6, 8)]
+    strengths = [f"OpenCV non-local means, h = {h}" for h in (2, 3, 4, 5, 6, 8)]
+    assert [row.method for row in report.photos[1:7]] == strengths
     (tmp_path / "report.json").write_text(report.to_json())
     figures, _, tables = published_figures(tmp_path / "report.json", "denoise-fast")
     assert figures["psnr/pairs"] == round(report.photos[-1].psnr, 3)

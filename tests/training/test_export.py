@@ -81,7 +81,8 @@ def told(figures):
 
 
 def test_publishing_enters_the_file_and_its_figures(tiny_checkpoint, shelf):
-    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.0}), data="six drawings", cards=shelf / "cards")
+    published = told({"psnr/25": 30.0})
+    publish_checkpoint(tiny_checkpoint, shelf, published=published, data="six drawings", cards=shelf / "cards")
     (entry,) = store.entries()
     assert entry.name == "denoise-fast"
     assert entry.about["figures"] == {"psnr/25": 30.0}

@@ -197,7 +197,8 @@ def test_cancel_leaves_the_engine_at_the_next_tile(tab, notices, tmp_path, monke
 
     monkeypatch.setattr(tab, "_tiers", {"Fast": impatient})
     tab.begin(visitor("a"))
-    assert tab.run(str(saved(tmp_path / "photo.png", noisy())), "Automatic", 0.0, "Fast", 100, 100, visitor("a")) == gr.skip()
+    path = str(saved(tmp_path / "photo.png", noisy()))
+    assert tab.run(path, "Automatic", 0.0, "Fast", 100, 100, visitor("a")) == gr.skip()
     assert notices == ["Cancelled: the photo is as it was."]
 
 
