@@ -1,4 +1,4 @@
-"""Old black-and-white photos made of colour photos: aged luma, hints and a palette in, the clean chroma as the truth."""
+"""Old black-and-white photos made of colour photos: aged luma, hints and a palette in, the clean chroma as truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.colorizer import FULL_CHROMA, PALETTE_SIZE, lightness, to_lab
 from training.degrade import Pair
 from training.jpeg import jpeg
 
-#: Sides of the square patches that carry a hint.
+#: Sides of the square patches that carry a hint: each odd number up to the last.
 HINT_SIDES = (1, 3, 5, 7, 9)
 _NODES = math.isqrt(PALETTE_SIZE - 1)
 # What plates and films saw of linear red, green and blue: panchromatic, orthochromatic, and blue alone.
@@ -82,20 +82,24 @@ def draw_hints(ab: Tensor, number: Tensor, rng: torch.Generator) -> Tensor:
     where two lie over each other their colours are averaged.
     """
     count, _, height, width = ab.shape
-    most = int(number.max())
-    place = torch.randint(height * width, (count, most), device=ab.device, generator=rng)
-    side = torch.randint(len(HINT_SIDES), (count, most), device=ab.device, generator=rng)
-    counts = torch.arange(most, device=ab.device) < number[:, None]
-    painted = ab.new_zeros(count, 3, height, width)
-    for index, pixels in enumerate(HINT_SIDES):
-        centres = ab.new_zeros(count, height * width)
-        centres = centres.scatter_add(1, place, (counts & (side == index)).to(ab.dtype)).view(count, 1, height, width)
-        mean = F.avg_pool2d(ab, pixels, stride=1, padding=pixels // 2, count_include_pad=False)
-        dots = torch.cat((mean * centres, centres), dim=1)
-        painted += F.avg_pool2d(dots, pixels, stride=1, padding=pixels // 2) * pixels**2
-    # A dot spread by averaging and multiplied back is 1 but for rounding.
-    present = (painted[:, 2:] > 0.5).to(ab.dtype)
-    return torch.cat((painted[:, :2] / painted[:, 2:].clamp(min=1) / FULL_CHROMA * present, present), dim=1)
+    most = max(1, int(number.max()))
+    chance = torch.rand(3, count, most, device=ab.device, generator=rng)
+    half = (chance[0] * len(HINT_SIDES)).long().clamp(max=len(HINT_SIDES) - 1)
+    # A window of the largest side about each hint, (N, hints, pixels), of which the hint's own square counts.
+    at = torch.arange(HINT_SIDES[-1] ** 2, device=ab.device)
+    down, across = at // HINT_SIDES[-1] - HINT_SIDES[-1] // 2, at % HINT_SIDES[-1] - HINT_SIDES[-1] // 2
+    row, column = ((chance[1] * height).long()[..., None] + down, (chance[2] * width).long()[..., None] + across)
+    inside = (torch.maximum(down.abs(), across.abs()) <= half[..., None]) & (row >= 0) & (row < height)
+    inside &= (column >= 0) & (column < width) & (torch.arange(most, device=ab.device)[:, None] < number.view(-1, 1, 1))
+    place = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).flatten(1)
+    counts = inside.to(ab.dtype)
+    found = ab.flatten(2).gather(2, place[:, None].expand(-1, 2, -1)).view(count, 2, most, -1) * counts[:, None]
+    mean = found.sum(dim=3, keepdim=True) / counts.sum(dim=2)[:, None, :, None].clamp(min=1)
+    patches = torch.cat((mean * counts[:, None], counts[:, None]), dim=1).flatten(2)
+    painted = ab.new_zeros(count, 3, height * width).scatter_add(2, place[:, None].expand(-1, 3, -1), patches)
+    present = (painted[:, 2:] > 0).to(ab.dtype)
+    hints = torch.cat((painted[:, :2] / painted[:, 2:].clamp(min=1) / FULL_CHROMA, present), dim=1)
+    return hints.view(count, 3, height, width)
 
 
 def palette_of(ab: Tensor) -> Tensor:
@@ -136,7 +140,8 @@ def _grained(plane: Tensor, rng: torch.Generator) -> Tensor:
     noise = torch.randn(plane.shape, device=plane.device, dtype=plane.dtype, generator=rng)
     noise = _blurred(noise, _uniform(0, 1, plane, rng))
     noise = noise / noise.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
-    level = _uniform(0, 0.1, plane, rng) * _chance(0.7, plane, rng)
+    # Squared: at a working size of 256 to 384 px most of the grain has been averaged away.
+    level = 0.1 * _uniform(0, 1, plane, rng) ** 2
     return plane + level * (0.3 + 2.8 * (plane * (1 - plane)).clamp(min=0)) * noise
 
 
