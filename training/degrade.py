@@ -23,6 +23,16 @@ class Pair:
     weight: Tensor = field(default_factory=lambda: torch.ones(()))
 
 
+@dataclass(frozen=True, slots=True)
+class NoisyPair(Pair):
+    """A pair whose damage is noise: `level` (N, 1, h, w), on the [0, 1] scale, is how strong it is at each place.
+
+    Each cell is a window of the picture. What JPEG did after the noise is not counted.
+    """
+
+    level: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+
 class Degradation(Protocol):
     """Anything that makes a pair of a clean batch: (N, 3, H, W) float in [0, 1], on any device."""
 

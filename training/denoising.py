@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.degrade import Pair, add_gaussian_noise
+from training.degrade import NoisyPair, add_gaussian_noise
 from training.losses import LOSSES
 from training.metrics import psnr
 from training.photo_noise import UNKNOWN, photograph
@@ -14,21 +14,15 @@ from training.settings import Settings
 
 _SIGMAS = (15, 25, 50)
 #: The level's error counts little beside the picture's: enough to be learned, too little to cost sharpness.
-_LEVEL_SHARE = 0.1
-#: Side in pixels of the windows in which the noise's true level is taken.
-_WINDOW = 16
+_LEVEL_SHARE = 0.03
 
 
-def denoising_loss(answers: tuple[Tensor, Tensor], pair: Pair, settings: Settings) -> Tensor:
-    """The picture's error and, for a little, that of the level that the network says it found: (N,).
-
-    The level's truth is the root mean square of what the damage changed, in windows of 16 pixels.
-    """
+def denoising_loss(answers: tuple[Tensor, Tensor], pair: NoisyPair, settings: Settings) -> Tensor:
+    """The picture's error and, for a little, that of the level that the network says it found: (N,)."""
     restored, level = (answer.float() for answer in answers)
-    damage = (pair.inputs["image"] - pair.clean).square().mean(dim=1, keepdim=True)
-    truth = F.avg_pool2d(damage, _WINDOW).sqrt()
+    truth = F.interpolate(pair.level, size=level.shape[-2:])
     # At each pixel: a map that is right only on average is wrong once it is clipped at 0.
-    error = (level - F.interpolate(truth, scale_factor=_WINDOW)).abs().mean(dim=(1, 2, 3))
+    error = (level - truth).abs().mean(dim=(1, 2, 3))
     return LOSSES[settings.loss](restored, pair.clean) + _LEVEL_SHARE * error
 
 

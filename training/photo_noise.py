@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.camera import random_cameras
-from training.degrade import Pair, add_gaussian_noise, evened_weight
+from training.degrade import NoisyPair, add_gaussian_noise, evened_weight
 from training.jpeg import jpeg
 
+#: Side in pixels of the windows in which the noise's true level is taken.
+_WINDOW = 16
 #: What the network is told where the noise is of unknown kind and strength.
 UNKNOWN = -1.0
 
@@ -35,27 +37,32 @@ class DenoisingMix:
     told: float = 0.45
     blind: float = 0.15
 
-    def __call__(self, clean: Tensor, rng: torch.Generator) -> Pair:
+    def __call__(self, clean: Tensor, rng: torch.Generator) -> NoisyPair:
         count = clean.shape[0]
         # Shares of the whole number of pictures, and chance for the remainder, so that one picture a batch works too.
         turn = float(torch.rand((), device=clean.device, generator=rng))
         first, second = int(count * self.told + turn), int(count * (self.told + self.blind) + turn)
         sigma = torch.rand(second, device=clean.device, generator=rng) * (self.high - self.low) + self.low
-        white = add_gaussian_noise(clean[:second], sigma, rng)
+        noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), photo_noise(clean[second:], rng)))
+        level = F.avg_pool2d((noisy - clean).square().mean(dim=1, keepdim=True), _WINDOW).sqrt()
         in_files = slice(first, first + (second - first) // 2)
-        white[in_files] = (white[in_files] * 255).round().clamp(0, 255) / 255
-        degraded = torch.cat((white, photograph(clean[second:], rng)))
-        level = clean.new_full((count,), UNKNOWN)
-        level[:first] = sigma[:first]
-        rms = (degraded - clean).square().mean(dim=(1, 2, 3)).sqrt()
-        return Pair({"image": degraded, "sigma": level}, clean, evened_weight(rms))
+        noisy[in_files] = (noisy[in_files] * 255).round().clamp(0, 255) / 255
+        noisy[second:] = saved(noisy[second:], rng)
+        told = clean.new_full((count,), UNKNOWN)
+        told[:first] = sigma[:first]
+        rms = (noisy - clean).square().mean(dim=(1, 2, 3)).sqrt()
+        return NoisyPair({"image": noisy, "sigma": told}, clean, evened_weight(rms), level)
 
 
 def photograph(clean: Tensor, rng: torch.Generator) -> Tensor:
-    """The pictures as a camera, a film scan or a much-sent file would have them: (N, 3, H, W), 8-bit levels in [0, 1].
+    """The pictures as a camera, a film scan or a much-sent file would have them: (N, 3, H, W), 8 bits in [0, 1]."""
+    return saved(photo_noise(clean, rng), rng)
 
-    Half get sensor noise, the others film grain, a scanner's, colour blotches, or none; most are
-    then JPEG files, some twice.
+
+def photo_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
+    """The pictures with a sensor's noise (half of them), film grain, a scanner's noise, colour blotches, or none.
+
+    (N, 3, H, W) in [0, 1] -> the same shape, not clipped.
     """
     if clean.shape[0] == 0:
         return clean
@@ -70,7 +77,7 @@ def photograph(clean: Tensor, rng: torch.Generator) -> Tensor:
         start += share
         if len(chosen):
             noisy[chosen] += noise(clean[chosen], rng)
-    return _saved(noisy, rng)
+    return noisy
 
 
 def sensor_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
@@ -156,8 +163,8 @@ def chroma_blotches(clean: Tensor, rng: torch.Generator) -> Tensor:
     return (clouds * dark * (2 + 10 * draw[0]) + fine * (4 * draw[1])) / 255
 
 
-def _saved(noisy: Tensor, rng: torch.Generator) -> Tensor:
-    """As 8-bit files: one in five without loss, the rest through JPEG at quality 60 to 98, some of them twice."""
+def saved(noisy: Tensor, rng: torch.Generator) -> Tensor:
+    """As 8-bit files, in [0, 1]: one in five without loss, the others JPEG of quality 60 to 98, some of them twice."""
     count = len(noisy)
     answer = (noisy * 255).round().clamp(0, 255) / 255
     for chance in (0.8, 0.25):

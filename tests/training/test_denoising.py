@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.degrade import Pair
+from training.degrade import NoisyPair
 from training.denoising import denoising_figures, denoising_loss
 from training.settings import Settings
 
@@ -27,26 +27,23 @@ class Idle(nn.Module):
         return image, image[:, :1]
 
 
-def test_the_loss_is_the_pictures_error_and_a_tenth_of_the_levels():
+def test_the_loss_is_the_pictures_error_and_a_small_share_of_the_levels():
     clean = torch.full((2, 3, 32, 32), 0.5)
-    # The damage is 0.2 in the first picture and 0.1 in the second, everywhere.
-    degraded = clean + torch.tensor([0.2, 0.1]).view(2, 1, 1, 1)
-    pair = Pair({"image": degraded, "sigma": torch.tensor([0.2, -1.0])}, clean)
+    truth = torch.tensor([0.2, 0.1]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
+    pair = NoisyPair({"image": clean}, clean, level=truth)
     level = torch.tensor([0.2, 0.4]).view(2, 1, 1, 1).expand(2, 1, 32, 32)
     loss = denoising_loss((clean + 0.01, level), pair, L1)
-    torch.testing.assert_close(loss, torch.tensor([0.01, 0.01 + 0.1 * 0.3]))
+    torch.testing.assert_close(loss, torch.tensor([0.01, 0.01 + 0.03 * 0.3]))
 
 
 def test_the_level_is_held_to_the_truth_at_each_place():
     clean = torch.full((1, 3, 16, 32), 0.5)
-    degraded = clean.clone()
-    degraded[..., 16:] += 0.2
-    pair = Pair({"image": degraded, "sigma": torch.tensor([-1.0])}, clean)
+    pair = NoisyPair({"image": clean}, clean, level=torch.tensor([[[[0.0, 0.2]]]]))
     right = torch.zeros(1, 1, 16, 32)
     right[..., 16:] = 0.2
     assert denoising_loss((clean, right), pair, L1).item() == pytest.approx(0.0, abs=1e-6)
     # The same on average is wrong by 0.1 everywhere.
-    assert denoising_loss((clean, torch.full_like(right, 0.1)), pair, L1).item() == pytest.approx(0.01, abs=1e-6)
+    assert denoising_loss((clean, torch.full_like(right, 0.1)), pair, L1).item() == pytest.approx(0.003, abs=1e-6)
 
 
 def test_figures_tell_white_noise_and_leave_photos_untold():

@@ -183,6 +183,25 @@ def test_the_mix_holds_its_shares_and_tells_only_what_is_white(rng):
     assert sum(told) / len(told) == pytest.approx(9.5, abs=0.6)
 
 
+def test_the_mixs_level_is_that_of_the_noise_and_not_of_the_file(rng):
+    # Fine stripes, of which JPEG keeps little.
+    stripes = 0.5 + 0.3 * (torch.arange(64) % 2 * 2 - 1).float().expand(64, 3, 64, 64)
+    pair = DenoisingMix(told=0.0, blind=0.0)(stripes, rng)
+    damage = (pair.inputs["image"] - stripes).square().mean(dim=(1, 2, 3)).sqrt()
+    level = pair.level.square().mean(dim=(1, 2, 3)).sqrt()
+    assert pair.level.shape == (64, 1, 4, 4)
+    without = level == 0
+    assert 0 < int(without.sum()) < 32
+    assert float(damage[without].max()) > 1 / 255
+
+
+def test_the_mixs_level_of_white_noise_is_its_sigma(rng):
+    pair = DenoisingMix(told=1.0, blind=0.0)(flat(0.5, count=8), rng)
+    # 768 values a window: a standard error of 2.6 %; five of these.
+    sigma = pair.inputs["sigma"].view(8, 1, 1, 1).expand(8, 1, 4, 4)
+    torch.testing.assert_close(pair.level, sigma, rtol=0.13, atol=1e-4)
+
+
 def test_the_mix_takes_a_single_picture_too(rng):
     for _ in range(20):
         pair = DenoisingMix()(flat(0.5, count=1, side=16), rng)
