@@ -29,7 +29,8 @@ class DenoisingMix:
 
     Of the pictures `told` have unclipped white noise of a level that the network is told, uniform
     in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
-    file would be; the rest the noise of a photo, untold, some with no noise at all.
+    file would be; the rest the noise of a photo, untold, some with no noise at all, and half of the
+    batches of these are softened first.
     """
 
     low: float = 0.0
@@ -43,6 +44,7 @@ class DenoisingMix:
         turn = float(torch.rand((), device=clean.device, generator=rng))
         first, second = int(count * self.told + turn), int(count * (self.told + self.blind) + turn)
         sigma = torch.rand(second, device=clean.device, generator=rng) * (self.high - self.low) + self.low
+        clean = torch.cat((clean[:second], softened(clean[second:], rng)))
         noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), photo_noise(clean[second:], rng)))
         level = F.avg_pool2d((noisy - clean).square().mean(dim=1, keepdim=True), _WINDOW).sqrt()
         in_files = slice(first, first + (second - first) // 2)
@@ -52,6 +54,22 @@ class DenoisingMix:
         told[:first] = sigma[:first]
         rms = (noisy - clean).square().mean(dim=(1, 2, 3)).sqrt()
         return NoisyPair({"image": noisy, "sigma": told}, clean, evened_weight(rms), level)
+
+
+def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
+    """Half of the calls: a part of each picture, enlarged 1.2 to 2.5 times to the size of the whole.
+
+    A camera's files are soft at their full size, where their noise is; photos for training were shrunk.
+    """
+    draw = torch.rand(4, device=clean.device, generator=rng).tolist()
+    if draw[0] < 0.5 or len(clean) == 0:
+        return clean
+    height, width = clean.shape[-2:]
+    scale = 1.2 + 1.3 * draw[1]
+    rows, columns = max(2, round(height / scale)), max(2, round(width / scale))
+    top, left = int(draw[2] * (height - rows + 1)), int(draw[3] * (width - columns + 1))
+    part = clean[..., top : top + rows, left : left + columns]
+    return F.interpolate(part, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def photograph(clean: Tensor, rng: torch.Generator) -> Tensor:

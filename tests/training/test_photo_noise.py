@@ -202,6 +202,21 @@ def test_the_mixs_level_of_white_noise_is_its_sigma(rng):
     torch.testing.assert_close(pair.level, sigma, rtol=0.13, atol=1e-4)
 
 
+def test_some_photos_are_softened_and_the_truth_with_them():
+    checks = torch.arange(32) % 2 * 1.0
+    clean = (checks[:, None] + checks[None]).remainder(2).expand(4, 3, 32, 32)
+    softer = [photo_noise.softened(clean, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    assert {picture.shape for picture in softer} == {clean.shape}
+    kept = sum(torch.equal(picture, clean) for picture in softer)
+    assert 10 < kept < 30
+    # Checks of single pixels, enlarged, are no longer black beside white.
+    steps = [float(p.diff(dim=3).abs().max()) for p in softer if not torch.equal(p, clean)]
+    assert max(steps) < 1
+    pair = DenoisingMix(told=0.0, blind=0.0)
+    truths = [pair(clean, torch.Generator().manual_seed(seed)).clean for seed in range(40)]
+    assert any(not torch.equal(truth, clean) for truth in truths)
+
+
 def test_the_mix_takes_a_single_picture_too(rng):
     for _ in range(20):
         pair = DenoisingMix()(flat(0.5, count=1, side=16), rng)
