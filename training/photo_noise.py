@@ -57,7 +57,7 @@ class DenoisingMix:
 
 
 def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
-    """Half of the calls: a part of each picture, enlarged 1.2 to 2.5 times to the size of the whole.
+    """Half of the calls: a part of each picture, enlarged 1.2 to 3 times to the size of the whole.
 
     A camera's files are soft at their full size, where their noise is; photos for training were shrunk.
     """
@@ -65,7 +65,7 @@ def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
     if draw[0] < 0.5 or len(clean) == 0:
         return clean
     height, width = clean.shape[-2:]
-    scale = 1.2 + 1.3 * draw[1]
+    scale = 1.2 + 1.8 * draw[1]
     rows, columns = max(2, round(height / scale)), max(2, round(width / scale))
     top, left = int(draw[2] * (height - rows + 1)), int(draw[3] * (width - columns + 1))
     part = clean[..., top : top + rows, left : left + columns]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import models
 from restore.contract import Param
 from training import TrainingError
-from training.degrade import Degradation, Pair
+from training.degrade import Degradation
 from training.denoising import denoising_figures, denoising_loss
 from training.photo_noise import UNKNOWN, DenoisingMix
 from training.settings import Settings
@@ -52,7 +52,7 @@ class Recipe:
     hparams: Mapping[str, Any]
     degradation: Degradation
     #: (what the network answers, the pair, the settings) -> the loss of each sample, (N,).
-    loss: Callable[[Any, Pair, Settings], Tensor]
+    loss: Callable[[Any, Any, Settings], Tensor]
     #: (the network, held-out photos (N, 3, H, W) in [0, 1]) -> its figures by name; the higher, the better.
     figures: Callable[[nn.Module, Tensor], dict[str, float]]
     params: tuple[Param, ...] = ()
