@@ -225,7 +225,7 @@ class Fit:
 
 
 def explain_fit(input_size: Pair, *, filter: int, stride: int = 1, padding: int = 0) -> Fit:  # noqa: A002
-    """Does (W - F + 2P) / S + 1 come out whole on both axes, and if not, which stride or padding would do?
+    """Whether (W - F + 2P) / S + 1 comes out whole on both axes, and if not, which stride or padding would do.
 
     Raises BadOption for numbers that no layer can have.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -538,7 +539,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     page.serve = lambda **options: calls.append(options)
     monkeypatch.setitem(sys.modules, "restore.web", page)
     monkeypatch.setattr("restore.web", page, raising=False)
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     return calls
 
 
@@ -569,7 +570,7 @@ def test_a_page_that_others_can_reach_comes_with_a_warning(run, served, host, wa
 
 
 def test_a_page_that_is_not_installed_says_how_to(run, monkeypatch):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     result = run("serve")
     assert result.exit_code == 2
     assert result.stderr == 'Error: the page needs the extra "web": pip install "restore-photos[web]"\n'

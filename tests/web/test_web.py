@@ -16,6 +16,9 @@ from restore import previews, web
 from restore.engine import Restored, open_model
 from restore.errors import BadOption, ModelNotFound, UnreadableImage
 from restore.image import Image, read
+from restore.web import tab
+from restore.web.denoise import DenoiseTab
+from restore.web.tab import deliver, open_photo
 
 GREY = np.full((40, 60), 100, np.uint8)
 
@@ -29,7 +32,7 @@ def restorer(smoother):
 def tab(restorer, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     with gr.Blocks(analytics_enabled=False):
-        return web._DenoiseTab({"Fast": restorer})
+        return DenoiseTab({"Fast": restorer})
 
 
 @pytest.fixture
@@ -149,10 +152,10 @@ def test_what_is_transparent_is_shown_on_white():
 
 
 def test_a_picture_above_the_limit_is_refused_by_its_name_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(web, "MAX_PIXELS", 2000)
+    monkeypatch.setattr(tab, "MAX_PIXELS", 2000)
     path = saved(tmp_path / "large.png", GREY)
     with pytest.raises(UnreadableImage, match=r"^large\.png: 60 x 40 pixels"):
-        web._open(path)
+        open_photo(path)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_a_picture_above_the_limit_is_refused_by_its_name_alone(tmp_path, monkey
 def test_the_download_has_the_photos_own_format(tmp_path, name, format, download):  # noqa: A002
     image = read(saved(tmp_path / name, noisy(), format=format))
     changed = image.with_pixels(255 - image.pixels)
-    out = web._deliver(tmp_path / name, image, Restored(changed, {}), tmp_path)
+    out = deliver(tmp_path / name, image, Restored(changed, {}), tmp_path, suffix="-denoised")
     assert out.name == download
     assert read(out).format == ("PNG" if format == "GIF" else format)
 

@@ -1,152 +1,26 @@
-"""The web page: drop a photo, compare before and after, download. Alone imports gradio."""
+"""The tab that takes noise out."""
 
 from __future__ import annotations
 
 import functools
-import html
-import os
-import shutil
-import signal
-import sys
-import tempfile
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from restore import __version__, store
-from restore.engine import Restored, Restorer, open_model
-from restore.errors import BadOption, RestoreError
-from restore.image import Image, format_for, read, write
+from restore.engine import Restored, Restorer
+from restore.errors import RestoreError
+from restore.image import Image
 from restore.previews import DETAIL, centre, preview, save_preview
+from restore.web.tab import PROGRESS, CancelledError, deliver, describe, new_folder, open_photo, refusal, slider
 
-#: Refused from the header, before anything is decoded.
-MAX_PIXELS = 100_000_000
-MAX_FILE_BYTES = 500 * 2**20
-
-#: Seconds between two clean-ups, and the age at which uploaded and restored photos are deleted.
-_CLEAN_UP = (600, 3600)
 _AUTOMATIC, _BY_HAND = "Automatic", "Set by hand"
 _REMOVED = "Noise of sigma {:.1f} removed. Left of the handle is before, right of it after."
 _UNCHANGED = "No noise found: the photo is unchanged."
 
-#: For a photo whose name says another format than its content; GIF and PPM cannot be written and become PNG.
-_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "BMP": ".bmp"}
 
-# Plain names: a GoogleFont would be fetched from the network.
-_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
-_CSS = """
-.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
-#invitation { display: grid; place-items: center; min-height: 320px; text-align: center;
-  border: 1px solid var(--border-color-primary); color: var(--body-text-color-subdued); }
-#about p { margin-top: 1rem; font-size: var(--text-sm); color: var(--body-text-color-subdued); }
-#source img { max-height: 720px; }
-@media (max-width: 640px) { #invitation { display: none; } }
-"""
-
-
-def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: int | None = None) -> gr.Blocks:
-    """The page, to be launched or mounted with `page_options()`.
-
-    The model is opened at once: raises ModelNotFound, UnsupportedModel, BadOption.
-    """
-    tiers = _open_tiers(model, device=device, threads=threads)
-    app = gr.Blocks(title="Restore", analytics_enabled=False, delete_cache=_CLEAN_UP)
-    with app:
-        gr.Markdown("# Restore\nGives back damaged photos. Everything happens on this computer: no photo leaves it.")
-        with gr.Tabs(), gr.Tab("Denoise"):
-            _DenoiseTab(tiers)
-        names = ", ".join(restorer.spec.name for restorer in tiers.values())
-        about = f"Restore {__version__} · {names} · works without a network"
-        gr.Markdown(about, elem_id="about")
-    app.queue(default_concurrency_limit=1)
-    return app
-
-
-def _open_tiers(model: str | Path, *, device: str, threads: int | None) -> dict[str, Restorer]:
-    """The model by its tier, and beside a task's own the task's other tiers, by the names that the page shows."""
-    first = open_model(model, device=device, threads=threads)
-    names = [e.name for e in store.entries() if e.task == first.spec.task and e.name != first.spec.name]
-    others = [open_model(name, device=device, threads=threads) for name in names if model == first.spec.task]
-    return {restorer.spec.tier.capitalize(): restorer for restorer in (first, *others)}
-
-
-def page_options() -> dict[str, Any]:
-    """What `launch` and `mount_gradio_app` must both be told: looks, limits, and nothing that phones out."""
-    return {
-        "theme": gr.themes.Default(
-            primary_hue="indigo", neutral_hue="slate", font=_FONTS, font_mono=("ui-monospace", "monospace")
-        ),
-        "css": _CSS,
-        "max_file_size": MAX_FILE_BYTES,
-        "footer_links": [],
-        "run_history": False,
-        "enable_monitoring": False,
-        "mcp_server": False,
-        "ssr_mode": False,
-        "pwa": False,
-        "show_error": False,
-    }
-
-
-def serve(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    model: str | Path = "denoise",
-    device: str = "auto",
-    threads: int | None = None,
-    open_browser: bool = False,
-) -> None:
-    """Show the page until Ctrl-C or SIGTERM; then every uploaded and restored photo is deleted.
-
-    Raises BadOption for an address that cannot be listened on, and as `build_app`.
-    """
-    # A container is stopped with SIGTERM, which its first process, and every clean-up, would otherwise not notice.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # gradio asks its own server for a sign of life, and would send that through a company's proxy.
-    for name in ("NO_PROXY", "no_proxy"):
-        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", "::1"]))
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
-    with tempfile.TemporaryDirectory(prefix="restore-page-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        # Read when gradio was imported; where a computer has several users, it is a folder of one of them.
-        vars(gr.routes)["DEFAULT_TEMP_DIR"] = folder
-        app = build_app(model=model, device=device, threads=threads)
-        try:
-            app.launch(
-                server_name=host,
-                server_port=port,
-                inbrowser=open_browser,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                **page_options(),
-            )
-        except OSError:
-            raise BadOption(
-                f"cannot listen on {host}:{port}: another program does, or {host} is no address of this computer. "
-                f"Try --port {port + 1}."
-            ) from None
-        print(f"Restore is at {app.local_url}\nPress Ctrl-C to stop.", file=sys.stderr, flush=True)
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
-        app.close(verbose=False)
-
-
-# gradio knows a function's progress bar by this default; the call is here because a default is made only once.
-_PROGRESS = gr.Progress()
-
-
-class _CancelledError(Exception):
-    """Raised from the progress callback to leave the engine between two tiles."""
-
-
-class _DenoiseTab:
+class DenoiseTab:
     """The parts of one tab and what they do. Serves many visitors at once: nothing of a photo is kept here."""
 
     def __init__(self, tiers: Mapping[str, Restorer]) -> None:
@@ -188,9 +62,9 @@ class _DenoiseTab:
         )
         with gr.Tabs(visible=False) as self.views:
             with gr.Tab("Whole picture"):
-                self.whole = _slider("Before and after")
+                self.whole = slider("Before and after")
             with gr.Tab("Actual pixels") as self.detail_tab:
-                self.detail = _slider("Before and after, the centre")
+                self.detail = slider("Before and after, the centre")
 
     def _connect(self) -> None:
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -216,12 +90,12 @@ class _DenoiseTab:
         """A photo was dropped: show it and say what it is."""
         cleared = self.forget()
         try:
-            image = _open(Path(path))
+            image = open_photo(Path(path))
         except RestoreError as error:
-            return cleared | {self.photo: None, self.facts: _refusal(error)}
-        source = save_preview(preview(image), self._new_folder(), "photo")
+            return cleared | {self.photo: None, self.facts: refusal(error)}
+        source = save_preview(preview(image), new_folder(self.photo.GRADIO_CACHE), "photo")
         return cleared | {
-            self.facts: gr.Markdown(_describe(image), visible=True),
+            self.facts: gr.Markdown(describe(image), visible=True),
             self.start: gr.Button(interactive=True),
             self.invitation: gr.HTML(visible=False),
             self.source: gr.Image(source, visible=True),
@@ -263,30 +137,30 @@ class _DenoiseTab:
         strength: float,
         chroma: float,
         request: gr.Request,
-        progress: gr.Progress = _PROGRESS,
+        progress: gr.Progress = PROGRESS,
     ) -> dict[Any, Any]:
         """Remove the noise, and show and offer what came out."""
 
         def tick(share: float) -> None:
             if request.session_hash in self._cancelled:
-                raise _CancelledError
+                raise CancelledError
             progress(0.9 * share, desc="Removing noise")
 
         try:
             tick(0.0)
-            image = _open(Path(path))
+            image = open_photo(Path(path))
             params: dict[str, Any] = {} if level == _AUTOMATIC else {"sigma": self._sigma.from_user(sigma_255)}
             restorer = functools.partial(self._tiers[tier], strength=strength / 100, chroma_strength=chroma / 100)
             restored = restorer(image, progress=tick, **params)
             progress(0.9, desc="Saving the photo")
-            folder = self._new_folder()
-            download = _deliver(Path(path), image, restored, folder)
+            folder = new_folder(self.photo.GRADIO_CACHE)
+            download = deliver(Path(path), image, restored, folder, suffix="-denoised")
             tick(1.0)
-        except _CancelledError:
+        except CancelledError:
             gr.Info("Cancelled: the photo is as it was.")
             return dict(gr.skip())
         except RestoreError as error:
-            return {self.answer: _refusal(error)}
+            return {self.answer: refusal(error)}
         offer = gr.DownloadButton(f"Download {download.name}", value=download, visible=True)
         sigma = {"sigma": self._sigma.default, **restored.found, **params}["sigma"]
         return {self.download: offer} | self._compare(image, restored, sigma * self._sigma.scale, folder)
@@ -318,42 +192,3 @@ class _DenoiseTab:
     def stop(self, request: gr.Request) -> None:
         """Leave the running computation of this visitor before its next tile."""
         self._cancelled.add(request.session_hash)
-
-    def _new_folder(self) -> Path:
-        """A folder with a name that cannot be guessed, in gradio's cache, where `delete_cache` cleans up."""
-        cache = Path(self.photo.GRADIO_CACHE)
-        cache.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=cache))
-
-
-def _slider(label: str) -> gr.ImageSlider:
-    return gr.ImageSlider(label=label, format="png", interactive=False, buttons=["fullscreen"], max_height=720)
-
-
-def _refusal(error: RestoreError) -> gr.Markdown:
-    """Show a notice that goes away; returns the same sentence for the page, where it stays."""
-    # It may hold a file's name, and both places read HTML.
-    sentence = html.escape(str(error))
-    gr.Warning(sentence)
-    return gr.Markdown(sentence, visible=True)
-
-
-def _open(path: Path) -> Image:
-    return read(path, max_pixels=MAX_PIXELS, name=path.name)
-
-
-def _describe(image: Image) -> str:
-    notes = "".join(f" {html.escape(note)}." for note in image.notes)
-    return f"{image.width} x {image.height} pixels, {image.format}.{notes}"
-
-
-def _deliver(path: Path, image: Image, restored: Restored, folder: Path) -> Path:
-    """Write NAME-denoised.EXT into the folder, in the photo's own format; the same bytes where nothing was done."""
-    if not restored.changed(image):
-        return Path(shutil.copyfile(path, folder / f"{path.stem}-denoised{path.suffix}"))
-    suffix = _SUFFIXES.get(image.format, ".png")
-    with suppress(BadOption):
-        suffix = path.suffix if format_for(path) == image.format else suffix
-    out = folder / f"{path.stem}-denoised{suffix}"
-    write(restored.image, out)
-    return out

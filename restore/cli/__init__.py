@@ -1,0 +1,94 @@
+"""The command `restore`. Only typer and the standard library load at the start; the rest waits in its command."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from restore import __version__
+from restore.cli import denoise, doctor, models, serve
+from restore.cli.options import talk
+from restore.errors import RestoreError
+
+
+class _Commands(TyperGroup):
+    """Ends every command with one plain sentence and its exit code, unless the error is our bug."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            answer = super().invoke(ctx)
+            # Here, and not when Python ends, a full disk or a closed pipe can still be told.
+            sys.stdout.flush()
+        except RestoreError as error:
+            talk(f"Error: {error}")
+            code = error.exit_code
+        except KeyboardInterrupt:
+            talk("Stopped. Every finished file is whole, and nothing is half-written.")
+            code = 130
+        except OSError as error:
+            if error.errno not in {errno.EPIPE, errno.ENOSPC}:
+                raise
+            if error.errno == errno.ENOSPC:
+                talk("Error: standard output: the disk is full. Make room.")
+            code = 1
+        else:
+            return answer
+        _forget_output()
+        raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Plain help: 0.09 s of CPU time here, 0.16 s with rich's.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for command in (denoise.denoise, serve.serve, doctor.doctor):
+    app.command()(command)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """The entry point."""
+    # A stop by the system is cleaned up after as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A file's name may hold what the terminal cannot show.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app()
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"restore {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    ctx: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Give back damaged photos, offline and on the CPU.
+
+    Example: restore denoise night.jpg -o clean.jpg
+    """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def _forget_output() -> None:
+    """Leave what stdout still holds: Python would try to write it again at its end, and complain."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,92 @@
+"""restore denoise."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from restore.cli.options import (
+    MODEL_HELP,
+    DeviceOption,
+    InputsArgument,
+    JsonOption,
+    OverwriteOption,
+    Quality,
+    QuietOption,
+    ThreadsOption,
+    TileOption,
+    check_tile,
+    number,
+    open_for,
+    refuse_terminals,
+)
+
+
+def denoise(
+    *,
+    inputs: InputsArgument,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE_OR_FOLDER",
+            help="Where to write; - for stdout. [default: NAME-denoised.SUFFIX beside each input]",
+        ),
+    ] = None,
+    sigma: Annotated[
+        str,
+        typer.Option(
+            metavar="LEVEL",
+            help="White noise of a known level, on the 0-255 scale; auto finds noise of any kind. "
+            "`models show` tells the range.",
+        ),
+    ] = "auto",
+    quality: Annotated[
+        Quality, typer.Option(help="fast, or best: finer, in about two and a half times the time.")
+    ] = Quality.fast,
+    strength: Annotated[
+        float, typer.Option(metavar="0..1", min=0, max=1, help="How much of the luma noise (grain) goes.")
+    ] = 1.0,
+    chroma_strength: Annotated[
+        float, typer.Option(metavar="0..1", min=0, max=1, help="How much of the colour noise (blotches) goes.")
+    ] = 1.0,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME_OR_PATH", help=f"{MODEL_HELP} [default: by --quality]")
+    ] = None,
+    tile: TileOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Take the noise out of photos; clean ones are left alone.
+
+    Example: restore denoise night.jpg -o clean.jpg
+
+    Example: restore denoise photos/ -o clean/ --quality best --strength 0.8
+    """
+    from restore import batch
+    from restore.screen import Screen
+
+    jobs = batch.plan(inputs, output, suffix="-denoised", overwrite=overwrite)
+    refuse_terminals(jobs)
+    check_tile(tile)
+    restorer = open_for("denoise", model or f"denoise-{quality.value}", device, threads)
+    params = {} if sigma == "auto" else {"sigma": number("sigma", sigma, restorer)}
+    with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
+        results = batch.run(
+            jobs,
+            restorer,
+            params,
+            screen.progress,
+            tile=tile or "auto",
+            strength=strength,
+            chroma_strength=chroma_strength,
+        )
+        for result in results:
+            screen.show(result)
+    if screen.failed:
+        raise typer.Exit(1)

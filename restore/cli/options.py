@@ -1,0 +1,80 @@
+"""What the commands share: the options that they all take, and what is done with them."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from restore.errors import BadOption
+
+if TYPE_CHECKING:
+    from restore.batch import Job
+    from restore.engine import Restorer
+
+MODEL_HELP = "A model's name, its task, or the path of an .onnx file."
+DEVICE_HELP = "auto, cpu or cuda; auto takes a GPU if onnxruntime can use one."
+THREADS_HELP = "CPU threads at most. [default: as many as this process may use]"
+
+
+class Quality(enum.StrEnum):
+    """The tiers that a task's models come in."""
+
+    fast = "fast"
+    best = "best"
+
+
+ModelOption = Annotated[str, typer.Option(metavar="NAME_OR_PATH", help=MODEL_HELP)]
+DeviceOption = Annotated[str, typer.Option(metavar="DEVICE", help=DEVICE_HELP)]
+ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help=THREADS_HELP)]
+TileOption = Annotated[
+    int | None,
+    typer.Option(metavar="PX", help="A tile's side in pixels; less takes less memory. [default: about 5 megapixels]"),
+]
+InputsArgument = Annotated[
+    list[str], typer.Argument(metavar="INPUT", help="Files, folders (with their sub-folders), or - for stdin.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of talk.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+
+
+def open_for(task: str, model: str, device: str, threads: int | None) -> Restorer:
+    """The model of this name. Raises BadOption if it is for another task than the command's."""
+    from restore.engine import open_model
+
+    restorer = open_model(model, device=device, threads=threads)
+    if restorer.spec.task != task:
+        raise BadOption(f"--model {model}: {restorer.spec.name} is for the task {restorer.spec.task}, not {task}.")
+    return restorer
+
+
+def number(name: str, text: str, restorer: Restorer) -> float:
+    """The network's value of an option's text."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadOption(f"--{name} {text} is neither a number nor auto.") from None
+    return restorer.spec.param(name).from_user(value, model=restorer.spec.name)
+
+
+def refuse_terminals(jobs: Sequence[Job]) -> None:
+    """Raise BadOption where a person would have to type a picture or to read one."""
+    if any(job.source is None for job in jobs) and sys.stdin.isatty():
+        raise BadOption("- is a picture on standard input: restore denoise - < night.jpg > clean.jpg")
+    if any(job.output is None for job in jobs) and sys.stdout.isatty():
+        raise BadOption("a picture cannot be shown on a terminal. Write it to a file: -o clean.jpg")
+
+
+def check_tile(tile: int | None) -> None:
+    """Raise BadOption for a tile that has no pixels."""
+    if tile is not None and tile < 1:
+        raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
+
+
+def talk(text: str) -> None:
+    """A line on stderr: results alone go to stdout."""
+    typer.echo(text, err=True)
