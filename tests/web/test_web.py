@@ -16,7 +16,6 @@ from restore import previews, web
 from restore.engine import Restored, open_model
 from restore.errors import BadOption, ModelNotFound, UnreadableImage
 from restore.image import Image, read
-from restore.web import tab
 from restore.web.denoise import DenoiseTab
 from restore.web.tab import deliver, open_photo
 
@@ -152,7 +151,7 @@ def test_what_is_transparent_is_shown_on_white():
 
 
 def test_a_picture_above_the_limit_is_refused_by_its_name_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(tab, "MAX_PIXELS", 2000)
+    monkeypatch.setattr("restore.web.tab.MAX_PIXELS", 2000)
     path = saved(tmp_path / "large.png", GREY)
     with pytest.raises(UnreadableImage, match=r"^large\.png: 60 x 40 pixels"):
         open_photo(path)
