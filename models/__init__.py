@@ -8,8 +8,12 @@ from typing import Any
 from torch import nn
 
 from models.denoiser import ResidualDenoiser
+from models.unwatermark import WatermarkRemover
 
-_NETWORKS: dict[str, Callable[..., nn.Module]] = {"denoiser": ResidualDenoiser}
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "denoiser": ResidualDenoiser,
+    "unwatermark": WatermarkRemover,
+}
 
 
 def names() -> tuple[str, ...]:

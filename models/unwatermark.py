@@ -104,11 +104,12 @@ class WatermarkRemover(nn.Module):
         heads = F.pixel_shuffle(heads, self.stem).to(image.dtype)
         logits, alpha, mark, painted = torch.split(heads, [1, 3, 3, 3], dim=1)
         alpha, mark = alpha.sigmoid(), mark.sigmoid()
-        coarse = _see_through(image, alpha, mark, painted)
+        # Bounded, here and below: a first run grew without end after 200 steps.
+        coarse = _see_through(image, alpha, mark, painted.tanh())
         probability = given + (1 - told) * logits.sigmoid()
         y = F.pixel_unshuffle(torch.cat((image, coarse, alpha, probability), dim=1), self.stem)
         change = F.pixel_shuffle(self.mender(torch.cat((y, notes.to(y.dtype)), dim=1)), self.stem).to(image.dtype)
-        clean = coarse + change[:, :3]
+        clean = coarse + change[:, :3].tanh()
         logits = logits + change[:, 3:]
         mask = given + (1 - told) * (logits / (2 * _RAMP) + 0.5).clamp(0, 1)
         # As a difference: where the mask is 0 the picture comes back to the last bit.

@@ -66,13 +66,17 @@ class Param:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TensorInput:
-    """A further tensor that the network takes: `shape` holds sizes, or names of free axes."""
+    """A further tensor that the network takes: `shape` holds sizes, or names of free axes.
+
+    N is the batch, H and W are the picture's own height and width.
+    """
 
     name: str
     shape: tuple[int | str, ...]
     min: float
     max: float
     default: float
+    dtype: Literal["float32", "int64"] = "float32"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ class Restored(NamedTuple):
 class Restorer:
     """A model that answers with a picture. Safe to share between threads: nothing changes after opening."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self.spec: ModelSpec = session.spec
 
@@ -189,7 +189,7 @@ def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int |
     Raises ModelNotFound, UnsupportedModel, BadOption.
     """
     path = store.find(name_or_path)
-    session = _Session(path, device=device, threads=threads)
+    session = Session(path, device=device, threads=threads)
     if session.spec.answer != "image" or session.spec.reach is None:
         raise UnsupportedModel(
             f"{path}: a model whose answer is {session.spec.answer!r} with reach {session.spec.reach}; this version "
@@ -231,10 +231,10 @@ def _cgroup_quota(root: Path) -> float | None:
         return None
 
 
-class _Session:
+class Session:
     """One onnxruntime session and its spec; onnxruntime's exceptions are translated here and nowhere else."""
 
-    def __init__(self, path: Path, *, device: str, threads: int | None) -> None:
+    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise BadOption(f"--threads {threads} is not a number of threads. Use 1 or more.")
         options = ort.SessionOptions()
@@ -272,7 +272,8 @@ class _Session:
         self._outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
     def _check_inputs(self, path: Path) -> None:
-        said = {"image", *(p.name for p in self.spec.params), *(t.name for t in self.spec.tensors)}
+        image = () if self.spec.answer == "steps" else ("image",)
+        said = {*image, *(p.name for p in self.spec.params), *(t.name for t in self.spec.tensors)}
         has = {i.name for i in self._session.get_inputs()}
         if said != has:
             raise UnsupportedModel(
@@ -282,13 +283,14 @@ class _Session:
         if sought and "level" not in {o.name for o in self._session.get_outputs()}:
             raise UnsupportedModel(f"{path}: its graph must find {', '.join(sought)} but has no output `level`.")
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The answers by name to tensors as the contract names and shapes them."""
         try:
-            answers = self._session.run(None, inputs)
+            answers = self._session.run(None, dict(inputs))
         except Exception as error:
             text = str(error)
             if any(word in text.lower() for word in ("allocat", "memory", "bad_alloc")):
-                height, width = inputs["image"].shape[-2:]
+                height, width = inputs["image"].shape[-2:] if "image" in inputs else (0, 0)
                 raise NotEnoughMemory(
                     f"the memory does not suffice for a tile of {width} x {height} pixels. "
                     "Try a smaller --tile, 1024 for example."

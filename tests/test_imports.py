@@ -30,6 +30,7 @@ EXTRA = {
     "training/evaluate.py": {"cv2", "skimage", "bm3d", "rich"},
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
+    "training/graphs.py": {"onnx"},
     "training/weights.py": {"onnx"},
     "training/compare.py": {"matplotlib"},
 }

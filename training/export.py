@@ -12,24 +12,23 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, compose, helper, numpy_helper, parser
+from onnx import helper
 from torch import nn
 
 from restore import store
-from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec
-from restore.engine import open_model
+from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, TensorInput
+from restore.engine import Session, open_model
 from restore.errors import UnsupportedModel
 from training.cards import model_card
+from training.graphs import exported, fixed, halve_weights, is_picture, take_any_size, upsample_by_shuffling
 from training.loop import load_network
 from training.recipes import Recipe, find_recipe
 from training.tables import Published
 
-_OPSET = 20
+#: In values of 1, or of the largest where that is more.
 _TOLERANCE = 1e-4
-#: The denoiser's answers, in its forward's order.
-OUTPUTS = ("restored", "level")
-#: Odd, even, smaller than the padding, the smallest, and long: what a picture may be.
-_CHECKED_SIZES = ((1, 1), (3, 5), (16, 16), (33, 47), (64, 96), (1, 200))
+#: (pictures, height, width): odd, even, smaller than the padding, the smallest, long, and more than one.
+_CHECKED_SIZES = ((1, 1, 1), (1, 3, 5), (1, 16, 16), (1, 33, 47), (1, 64, 96), (1, 1, 200), (2, 20, 37))
 #: What the shipped weights were trained on, for the spec and the manifest.
 LICENCE = "Apache-2.0"
 
@@ -54,8 +53,8 @@ def export_checkpoint(
     hold for what is shipped. `data` (what it was
     trained on) and, with `published`, the figures and the model's card go into the file for people
     to read. The file appears only
-    after it passed: onnx's checker, and equality with torch within 1e-4 through `restore`, over
-    odd, even and smallest sizes and a batch of two.
+    after it passed: onnx's checker, and equality with torch within 1e-4 in the session of `restore`,
+    over odd, even and smallest sizes and a batch of two.
     Raises ExportError when it differs, ValueError when the file is not a checkpoint.
     """
     network, state = load_network(checkpoint)
@@ -65,10 +64,10 @@ def export_checkpoint(
     _round_to_half(network)
     figures = published.figures if published else {}
     spec = _spec(recipe, network, state, {"data": data, "figures": json.dumps(figures)})
-    model = _graph(network, recipe)
-    _upsample_by_shuffling(model)
-    model = _with_padding(model, spec)
-    _halve_weights(model)
+    model = exported(network, recipe.inputs, recipe.outputs, spec.multiple_of)
+    upsample_by_shuffling(model)
+    take_any_size(model, recipe.inputs, recipe.outputs, spec.multiple_of)
+    halve_weights(model)
     texts = {SPEC_KEY: spec.to_json()}
     if published:
         texts[CARD_KEY] = model_card(spec, recipe, published)
@@ -79,7 +78,7 @@ def export_checkpoint(
     with tempfile.TemporaryDirectory(dir=out) as folder:
         partial = Path(folder) / target.name
         onnx.save(model, partial)
-        _check_against_torch(partial, network, spec)
+        _check_against_torch(partial, network, recipe, spec.multiple_of)
         partial.replace(target)
     return target
 
@@ -149,10 +148,13 @@ def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], said: Ma
         name=recipe.name,
         task=recipe.task,
         tier=recipe.tier,
-        answer="image",
-        multiple_of=int(network.multiple_of),  # type: ignore[arg-type]
-        reach=int(network.reach),  # type: ignore[arg-type]
+        answer=recipe.answer,
+        multiple_of=int(getattr(network, "multiple_of", 1)),
+        reach=getattr(network, "reach", None),
+        working_size=recipe.working_size,
         params=recipe.params,
+        tensors=recipe.tensors,
+        labels=recipe.labels,
         made_by=made_by,
     )
 
@@ -162,173 +164,63 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _graph(network: nn.Module, recipe: Recipe) -> onnx.ModelProto:
-    """The bare network as ONNX: inputs as its forward names them, sides multiples of `multiple_of`."""
-    multiple = int(network.multiple_of)  # type: ignore[arg-type]
-    batch = torch.export.Dim("batch")
-    height, width = (multiple * torch.export.Dim(name, min=1, max=4096) for name in ("rows", "columns"))
-    scalars = [p.name for p in recipe.params]
-    # Two different sides and a batch above 1: what equals 1 or another size would be frozen into the graph.
-    inputs = (torch.zeros(2, 3, 3 * multiple, 4 * multiple), *(torch.zeros(2) for _ in scalars))
-    program = torch.onnx.export(
-        network,
-        inputs,
-        input_names=["image", *scalars],
-        output_names=list(OUTPUTS),
-        dynamic_shapes=({0: batch, 2: height, 3: width}, *({0: batch} for _ in scalars)),
-        opset_version=_OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    for node in model.graph.node:
-        # The exporter notes its own Python stack on every node: half a megabyte of this machine's paths.
-        del node.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-    del model.graph.metadata_props[:]
-    del model.graph.value_info[:]
-    return model
-
-
-def _with_padding(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """The graph for any size: edge padding to the multiple before it, cropping and clamping behind it.
-
-    Edge padding, because onnxruntime's reflection fails on sides shorter than the pad.
-    """
-    before = parser.parse_model(f"""
-        <ir_version: {model.ir_version}, opset_import: ["" : {_OPSET}]>
-        before (float[batch, 3, height, width] image) => (float[batch, 3, rows, columns] padded, int64[2] size) {{
-            size = Shape <start = 2> (image)
-            negative = Neg (size)
-            multiple = Constant <value_int = {spec.multiple_of}> ()
-            extra = Mod (negative, multiple)
-            none = Constant <value_ints = [0, 0, 0, 0, 0, 0]> ()
-            pads = Concat <axis = 0> (none, extra)
-            padded = Pad <mode = "edge"> (image, pads)
-        }}""")
-    after = parser.parse_model(f"""
-        <ir_version: {model.ir_version}, opset_import: ["" : {_OPSET}]>
-        after (float[batch, 3, rows, columns] whole, float[batch, 1, rows, columns] levels, int64[2] ends)
-            => (float[batch, 3, height, width] restored, float[batch, 1, height, width] level) {{
-            starts = Constant <value_ints = [0, 0]> ()
-            axes = Constant <value_ints = [2, 3]> ()
-            black = Constant <value_float = 0.0> ()
-            white = Constant <value_float = 1.0> ()
-            cropped = Slice (whole, starts, ends, axes)
-            restored = Clip (cropped, black, white)
-            cropped_level = Slice (levels, starts, ends, axes)
-            level = Clip (cropped_level, black, white)
-        }}""")
-    core = compose.add_prefix(model, "net/")
-    outputs = ["net/restored", "net/level", "size"]
-    joined = compose.merge_models(before, core, io_map=[("padded", "net/image")], outputs=outputs)
-    links = [("net/restored", "whole"), ("net/level", "levels"), ("size", "ends")]
-    whole = compose.merge_models(joined, after, io_map=links)
-    for value in whole.graph.input:
-        if value.name.startswith("net/"):
-            _rename_input(whole, value.name, value.name.removeprefix("net/"))
-    whole.producer_name = "restore"
-    return whole
-
-
-def _rename_input(model: onnx.ModelProto, old: str, new: str) -> None:
-    for value in model.graph.input:
-        if value.name == old:
-            value.name = new
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            if name == old:
-                node.input[index] = new
-
-
-def _upsample_by_shuffling(model: onnx.ModelProto) -> None:
-    """Put a 1x1 convolution and a pixel shuffle in place of each transposed convolution whose kernel is its stride.
-
-    The sums are the same. onnxruntime computes the first in its blocked layout, without the buffer
-    of unfolded columns that the transposed convolution takes: 0.16 GB less for five megapixels.
-    """
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = []
-    for node in model.graph.node:
-        nodes.append(node)
-        if node.op_type != "ConvTranspose":
-            continue
-        kernel = weights[node.input[1]]
-        values = numpy_helper.to_array(kernel)
-        inside, outside, size = values.shape[:3]
-        strides = next(list(a.ints) for a in node.attribute if a.name == "strides")
-        assert values.shape[2:] == (size, size) == tuple(strides), "a transposed convolution that overlaps"
-        mixed = values.transpose(1, 2, 3, 0).reshape(outside * size**2, inside, 1, 1)
-        kernel.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(mixed), kernel.name))
-        for name in node.input[2:]:
-            repeated = np.repeat(numpy_helper.to_array(weights[name]), size**2)
-            weights[name].CopyFrom(numpy_helper.from_array(repeated, name))
-        output = node.output[0]
-        conv = helper.make_node("Conv", list(node.input), [f"{output}/mixed"], kernel_shape=[1, 1])
-        shuffle = helper.make_node("DepthToSpace", [f"{output}/mixed"], [output], blocksize=size, mode="CRD")
-        nodes[-1:] = [conv, shuffle]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-def _halve_weights(model: onnx.ModelProto) -> None:
-    """Store weights as float16 with a Cast behind each, which onnxruntime folds when it loads the file."""
-    casts = []
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 1:
-            name, half = tensor.name, f"{tensor.name}/half"
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), half))
-            casts.append(helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-def _check_against_torch(path: Path, network: nn.Module, spec: ModelSpec) -> None:
-    """Raise ExportError unless the file answers as torch does, through the engine that users run."""
-    restorer = open_model(path, device="cpu")
+def _check_against_torch(path: Path, network: nn.Module, recipe: Recipe, multiple_of: int) -> None:
+    """Raise ExportError unless the file answers as torch does, in the session that users run."""
+    session = Session(path, device="cpu")
     rng = np.random.default_rng(0)
-    for height, width in _CHECKED_SIZES:
-        # Beyond [0, 1] too: unclipped noise is what the network was trained on.
-        picture = rng.uniform(-0.2, 1.2, (height, width, 3)).astype(np.float32)
-        drawn = {p.name: float(rng.uniform(p.min, p.max)) for p in spec.params}
-        for params in (drawn, {}):
-            answers = restorer.run_array(picture, tile=None, **params)
-            expected = _in_torch(network, picture[None], params, spec)
-            for name, answer in answers.items():
-                _demand_equal(answer, expected[name][0].squeeze(), f"{name}, {width} x {height} pixels")
-    pictures = rng.uniform(0, 1, (2, 20, 37, 3)).astype(np.float32)
-    params = {p.name: float(p.max) for p in spec.params}
-    inputs = {name: np.full(2, value, np.float32) for name, value in params.items()}
-    batch = restorer.run_batch({"image": np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)), **inputs})["restored"]
-    expected = _in_torch(network, pictures, params, spec)
-    _demand_equal(batch.transpose(0, 2, 3, 1), expected["restored"], "a batch of two")
+    usual = {p.name: p.unknown if p.default is None else p.default for p in recipe.params}
+    usual |= {tensor.name: tensor.default for tensor in recipe.tensors}
+    for batch, height, width in _CHECKED_SIZES:
+        axes = {
+            axis: int(rng.integers(1, 9)) for tensor in recipe.inputs for axis in tensor.shape if isinstance(axis, str)
+        }
+        sizes = axes | {"N": batch, "H": height, "W": width}
+        drawn = {tensor.name: _drawn(tensor, sizes, rng) for tensor in recipe.inputs}
+        plain = {name: np.full_like(drawn[name], value) for name, value in usual.items()}
+        for inputs in (drawn, drawn | plain):
+            answers = session.run(inputs)
+            expected = _in_torch(network, inputs, recipe, multiple_of)
+            for output in recipe.outputs:
+                what = f"{output.name}, {batch} of {width} x {height} pixels"
+                _demand_equal(answers[output.name], expected[output.name], what)
+
+
+def _drawn(tensor: TensorInput, sizes: dict[str, int], rng: np.random.Generator) -> np.ndarray:
+    """Random values of a tensor's range."""
+    shape = fixed(tensor, sizes)
+    if tensor.dtype == "int64":
+        return rng.integers(int(tensor.min), int(tensor.max), shape, endpoint=True)
+    return rng.uniform(tensor.min, tensor.max, shape).astype(np.float32)
 
 
 def _in_torch(
-    network: nn.Module, pictures: np.ndarray, params: Mapping[str, float], spec: ModelSpec
+    network: nn.Module, inputs: Mapping[str, np.ndarray], recipe: Recipe, multiple_of: int
 ) -> dict[str, np.ndarray]:
-    """(N, H, W, 3) through the torch network, padded and cropped as the graph does: {output: (N, H, W, C)}.
-
-    A parameter that `params` lacks is unknown to the network.
-    """
-    height, width = pictures.shape[1:3]
-    extra = [(-side) % spec.multiple_of for side in (height, width)]
-    padded = np.pad(pictures, ((0, 0), (0, extra[0]), (0, extra[1]), (0, 0)), mode="edge")
-    usual = {p.name: p.unknown if p.default is None else p.default for p in spec.params}
-    scalars = {name: torch.full((len(pictures),), float(value)) for name, value in ({**usual, **params}).items()}  # type: ignore[arg-type]
+    """The torch network's answers by name, its pictures padded, cropped and clamped as the graph does it."""
+    padded = []
+    height = width = 0
+    for tensor in recipe.inputs:
+        values = inputs[tensor.name]
+        if is_picture(tensor):
+            height, width = values.shape[-2:]
+            values = np.pad(
+                values, ((0, 0), (0, 0), (0, -height % multiple_of), (0, -width % multiple_of)), mode="edge"
+            )
+        padded.append(torch.from_numpy(values))
     with torch.no_grad():
-        answers = network(torch.from_numpy(padded).permute(0, 3, 1, 2), **scalars)
-    return {
-        name: answer.clamp(0, 1).permute(0, 2, 3, 1).numpy()[:, :height, :width]
-        for name, answer in zip(OUTPUTS, answers, strict=True)
-    }
+        answers = network(*padded)
+    answers = (answers,) if isinstance(answers, torch.Tensor) else answers
+    found = {}
+    for output, answer in zip(recipe.outputs, answers, strict=True):
+        cropped = answer[..., :height, :width] if output.per_pixel and height else answer
+        clamped = cropped if output.low is output.high is None else cropped.clamp(output.low, output.high)
+        found[output.name] = clamped.numpy()
+    return found
 
 
 def _demand_equal(answer: np.ndarray, expected: np.ndarray, what: str) -> None:
+    if answer.shape != expected.shape:
+        raise ExportError(f"on {what} the file answers with {answer.shape}, torch with {expected.shape}: not exported.")
     worst = float(np.abs(answer - expected).max())
-    if not worst <= _TOLERANCE:
+    if not worst <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise ExportError(f"on {what} the file differs from torch by {worst:.2g}, above {_TOLERANCE:g}: not exported.")

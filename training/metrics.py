@@ -49,3 +49,39 @@ def _blur(x: Tensor) -> Tensor:
     planes = x.reshape(-1, 1, *x.shape[-2:])
     planes = F.conv2d(F.conv2d(planes, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
     return planes.reshape(*x.shape[:2], *planes.shape[-2:])
+
+
+def mask_f1(found: Tensor, truth: Tensor) -> Tensor:
+    """F1 (Dice) of masks at 0.5, one value per picture: two (N, 1, H, W) in [0, 1] -> (N,).
+
+    Two empty masks agree wholly: 1.
+    """
+    both, either = _overlap(found, truth)
+    # both + either is the sum of the two areas.
+    return torch.where(either > 0, 2 * both / (both + either).clamp(min=1), 1.0)
+
+
+def mask_iou(found: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union of masks at 0.5, as `mask_f1`."""
+    both, either = _overlap(found, truth)
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0)
+
+
+def _overlap(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels in both masks and in either, (N,) float64 each. Raises ValueError if the shapes differ."""
+    if found.shape != truth.shape:
+        raise ValueError(f"masks of different shapes: {tuple(found.shape)} and {tuple(truth.shape)}")
+    a, b = found > 0.5, truth > 0.5
+    return (a & b).double().sum(dim=(1, 2, 3)), (a | b).double().sum(dim=(1, 2, 3))
+
+
+def rmse(restored: Tensor, clean: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Root of the mean squared error on the 0-255 scale, one value per picture: two (N, C, H, W) in [0, 1] -> (N,).
+
+    With a `mask` (N, 1, H, W) of 0 and 1 the mean is over its pixels alone, and nan where it is empty.
+    """
+    error = (restored.double() - clean.double()).square()
+    if mask is None:
+        return 255 * error.mean(dim=(1, 2, 3)).sqrt()
+    area = mask.double().sum(dim=(1, 2, 3)) * error.shape[1]
+    return 255 * ((error * mask).sum(dim=(1, 2, 3)) / area).sqrt()

@@ -9,12 +9,14 @@ from typing import Any
 from torch import Tensor, nn
 
 import models
-from restore.contract import Param
+from restore.contract import Answer, Param, TensorInput
 from training import TrainingError
 from training.degrade import Degradation
 from training.denoising import denoising_figures, denoising_loss
 from training.photo_noise import UNKNOWN, DenoisingMix
 from training.settings import Settings
+from training.unwatermark_losses import unwatermark_figures, unwatermark_loss
+from training.watermarks import Watermark
 
 #: The noise that the denoisers are trained on: what the command line, the page and the file's spec say of it.
 SIGMA = Param(
@@ -40,6 +42,28 @@ _FAILURES = (
     "Grain much wider than three pixels, as in a scan finer than its film, stays in part: shrink such a scan first.",
     "It does not sharpen, and does not mend blur, scratches or dust.",
 )
+_UNWATERMARK_PURPOSE = """\
+Finds visible marks on photos (text, logos, signatures, date stamps, bars, grids; faint to opaque), says where they are,
+and takes them off; every pixel outside its mask comes back bit for bit. A user's own mask takes its place
+(`--mask-in`). For marks on pictures that you own or may edit: removing others' marks can be against the law."""
+_UNWATERMARK_FAILURES = (
+    "Under an opaque mark there is nothing to see: what is painted in is a smooth guess.",
+    "Lettering, labels and stickers that belong to the scene can be taken for a mark, and a mark for them.",
+    "Very faint marks, at an opacity of about 0.15 or less, are often missed, on busy ground above all.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One answer of a network, by its name in the ONNX file; (N, C, H, W) where `per_pixel`, and cropped as the input.
+
+    `low` and `high` are what the graph clamps it to; None leaves it as it is.
+    """
+
+    name: str
+    low: float | None = 0.0
+    high: float | None = 1.0
+    per_pixel: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +79,17 @@ class Recipe:
     loss: Callable[[Any, Any, Settings], Tensor]
     #: (the network, held-out photos (N, 3, H, W) in [0, 1]) -> its figures by name; the higher, the better.
     figures: Callable[[nn.Module, Tensor], dict[str, float]]
+    #: How the engine uses it, see ARCHITECTURE; the forward of an evaluated network answers with `outputs`, in order.
+    answer: Answer = "image"
+    outputs: tuple[Output, ...] = (Output("restored"), Output("level"))
+    #: The shape of the input `image`, None for a network without one; H and W are free, N is the batch.
+    image: tuple[int | str, ...] | None = ("N", 3, "H", "W")
     params: tuple[Param, ...] = ()
+    #: Inputs beside `image` and the params, in the forward's order, after the params.
+    tensors: tuple[TensorInput, ...] = ()
+    #: The longest side that is fed in, for a network that needs the whole picture (whose `reach` is None).
+    working_size: int | None = None
+    labels: tuple[str, ...] = ()
     #: For the model's card: what it is for, in a paragraph, and what it is known to do badly, a sentence each.
     purpose: str = ""
     failures: tuple[str, ...] = ()
@@ -65,6 +99,14 @@ class Recipe:
     def name(self) -> str:
         """The stem of the published file."""
         return f"{self.task}-{self.tier}"
+
+    @property
+    def inputs(self) -> tuple[TensorInput, ...]:
+        """All that the network takes, in its forward's order, with the ranges that an export is checked over."""
+        # Beyond [0, 1] too: unclipped noise is what a denoiser is trained on.
+        image = [TensorInput(name="image", shape=self.image, min=-0.2, max=1.2, default=0.5)] if self.image else []
+        scalars = [TensorInput(name=p.name, shape=("N",), min=p.min, max=p.max, default=p.min) for p in self.params]
+        return (*image, *scalars, *self.tensors)
 
     def build(self) -> nn.Module:
         """A fresh network."""
@@ -97,6 +139,30 @@ RECIPES: dict[str, Recipe] = {
         purpose=_PURPOSE,
         failures=_FAILURES,
         settings=Settings(patches=(64, 96, 128)),
+    ),
+    "unwatermark-fast": Recipe(
+        task="unwatermark",
+        tier="fast",
+        network="unwatermark",
+        hparams={
+            "stem": 2,
+            "channels": (32, 64, 96, 128, 160),
+            "blocks": (1, 1, 1, 1, 2),
+            "refine_channels": (32, 64),
+            "refine_blocks": (1, 1),
+            "notes": 16,
+        },
+        degradation=Watermark(clwd=0.35, stored=0.55, resized=0.35),
+        loss=unwatermark_loss,
+        figures=unwatermark_figures,
+        outputs=(Output("restored"), Output("mask")),
+        tensors=(
+            TensorInput(name="mask_in", shape=("N", 1, "H", "W"), min=0.0, max=1.0, default=0.0),
+            TensorInput(name="use_mask", shape=("N",), min=0.0, max=1.0, default=0.0),
+        ),
+        purpose=_UNWATERMARK_PURPOSE,
+        failures=_UNWATERMARK_FAILURES,
+        settings=Settings(patches=(128, 128, 192, 256), muon_learning_rate=0.008, learning_rate=7e-4, warmup=0.02),
     ),
 }
 #: A task's plain name means its tier "fast".

@@ -1,15 +1,16 @@
-"""What makes a watermark remover better: its loss, per sample."""
+"""What makes a watermark remover better: its loss, per sample, and its figures on held-out photos."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.unwatermark import Decomposition
 from training.losses import LOSSES
+from training.metrics import mask_f1, psnr
 from training.settings import Settings
-from training.watermarks import MarkedPair
+from training.watermarks import MarkedPair, Watermark
 
 #: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
 #: error inside it counts for as much as one that is spread over the whole.
@@ -51,3 +52,29 @@ def dice(logits: Tensor, mask: Tensor) -> Tensor:
     found = logits.sigmoid()
     both = (found * mask).sum(dim=(1, 2, 3))
     return 1 - (2 * both + _SMOOTH) / (found.sum(dim=(1, 2, 3)) + mask.sum(dim=(1, 2, 3)) + _SMOOTH)
+
+
+#: What is measured while training: marks of the bank of `val`, as CLWD has them and of all kinds.
+_VALIDATION = {
+    "clwd": Watermark(split="val", unmarked=0.0, clwd=1.0, resized=0.0, stored=0.0, told=0.0),
+    "hard": Watermark(split="val", unmarked=0.0, clwd=0.0, resized=0.0, stored=0.7, told=0.0),
+}
+#: A picture without a mark that comes back unchanged is no better than one with a mark so well removed, in dB.
+_BEST_DB = 60.0
+
+
+@torch.no_grad()
+def unwatermark_figures(network: nn.Module, clean: Tensor) -> dict[str, float]:
+    """PSNR in dB and the mask's F1, over (N, 3, H, W) in [0, 1], for marks as in CLWD and for hard ones.
+
+    The marks are the same at each call. Raises TrainingError where their bank is missing.
+    """
+    figures = {}
+    for name, marks in _VALIDATION.items():
+        pair = marks(clean, torch.Generator(clean.device).manual_seed(0))
+        parts = [torch.split(pair.inputs[key], 4) for key in ("image", "mask_in", "use_mask")]
+        answers = [network(*part) for part in zip(*parts, strict=True)]
+        restored, mask = (torch.cat(part) for part in zip(*answers, strict=True))
+        figures[f"psnr/{name}"] = float(psnr(restored.clamp(0, 1), pair.clean).clamp(max=_BEST_DB).mean())
+        figures[f"f1/{name}"] = float(mask_f1(mask, pair.mask).mean())
+    return figures

@@ -57,7 +57,7 @@ def test_a_file_that_differs_from_torch_is_not_left_behind(tiny_checkpoint, tmp_
             if len(tensor.dims) == 4:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.5, tensor.name))
 
-    monkeypatch.setattr(export, "_halve_weights", spoiled)
+    monkeypatch.setattr(export, "halve_weights", spoiled)
     with pytest.raises(ExportError, match="differs from torch"):
         export_checkpoint(tiny_checkpoint, tmp_path)
     assert list(tmp_path.iterdir()) == []

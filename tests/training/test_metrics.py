@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.metrics import psnr, ssim
+from training.metrics import mask_f1, mask_iou, psnr, rmse, ssim
 
 
 def test_an_error_of_one_tenth_everywhere_is_20_db():
@@ -64,3 +64,30 @@ def test_ssim_needs_a_picture_as_large_as_its_window():
     assert ssim(torch.zeros(1, 3, 11, 11), torch.zeros(1, 3, 11, 11)).item() == pytest.approx(1.0)
     with pytest.raises(ValueError, match="11 px or more"):
         ssim(torch.zeros(1, 3, 10, 11), torch.zeros(1, 3, 10, 11))
+
+
+def test_f1_and_iou_count_the_pixels_above_one_half():
+    truth = torch.zeros(2, 1, 2, 4)
+    truth[0, 0, 0] = 1
+    found = torch.zeros(2, 1, 2, 4)
+    found[0, 0, 0, :2], found[0, 0, 1, 0] = 0.6, 0.9
+    found[0, 0, 1, 1] = 0.5
+    # Of 4 true pixels 2 are found, and 1 beside: F1 = 2 * 2 / (4 + 3), IoU = 2 / 5. Two empty masks agree.
+    assert mask_f1(found, truth).tolist() == pytest.approx([4 / 7, 1.0])
+    assert mask_iou(found, truth).tolist() == pytest.approx([2 / 5, 1.0])
+
+
+def test_masks_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="different shapes"):
+        mask_f1(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 3))
+
+
+def test_rmse_is_on_the_255_scale_over_all_or_inside_a_mask():
+    clean, restored = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
+    restored[:, :, 0, 0] = 0.2
+    mask = torch.zeros(1, 1, 2, 2)
+    mask[0, 0, 0] = 1
+    # One pixel of four is off by 51 levels: 51 / 2 over all, 51 / sqrt(2) over the two inside.
+    assert rmse(restored, clean).item() == pytest.approx(25.5, abs=1e-4)
+    assert rmse(restored, clean, mask).item() == pytest.approx(51 / 2**0.5, abs=1e-4)
+    assert rmse(restored, clean, 0 * mask).isnan().all()

@@ -1,0 +1,93 @@
+"""Exported graphs: what the recipe says of inputs and outputs is what the file takes and gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.lenet import LeNet
+from restore.contract import TensorInput
+from training.graphs import exported, halve_weights, take_any_size
+from training.recipes import Output, find_recipe
+
+
+def picture(name: str, channels: int) -> TensorInput:
+    return TensorInput(name=name, shape=("N", channels, "H", "W"), min=0.0, max=1.0, default=0.0)
+
+
+def session(network, inputs, outputs, multiple_of=1):
+    model = exported(network.eval(), inputs, outputs, multiple_of)
+    take_any_size(model, inputs, outputs, multiple_of)
+    halve_weights(model)
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+class Means(nn.Module):
+    """Means over 4 x 4 cells of a picture, plus `more` times a mask; its sides must be multiples of 4."""
+
+    def forward(self, image: Tensor, mask: Tensor, more: Tensor) -> tuple[Tensor, Tensor]:
+        grown = nn.functional.interpolate(nn.functional.avg_pool2d(image, 4), scale_factor=4)
+        return grown + more.view(-1, 1, 1, 1) * mask, mask.sum(dim=(1, 2, 3))
+
+
+def test_pictures_are_padded_at_their_edges_and_answers_cropped_and_clamped():
+    inputs = (picture("image", 3), picture("mask", 1), TensorInput(name="more", shape=("N",), min=0, max=9, default=0))
+    outputs = (Output("restored"), Output("area", None, None, per_pixel=False))
+    run = session(Means(), inputs, outputs, multiple_of=4)
+    image = np.zeros((2, 3, 2, 5), np.float32)
+    image[:, :, 1, 4] = 1.0
+    mask = np.zeros((2, 1, 2, 5), np.float32)
+    mask[1, 0, 0, 0] = 1.0
+    restored, area = run.run(None, {"image": image, "mask": mask, "more": np.array([5, 5], np.float32)})
+    assert restored.shape == (2, 3, 2, 5)
+    # The last column alone is repeated: rows 1-3 of columns 4-7 are 1, which is 3/4 of its cell.
+    np.testing.assert_allclose(restored[0, 0], [[0, 0, 0, 0, 0.75], [0, 0, 0, 0, 0.75]])
+    # 0 + 5 is clamped to 1.
+    assert restored[1, 0, 0, 0] == 1.0
+    # Rows 0 alone of the mask: it is not repeated downwards, since row 1 is empty.
+    assert area.tolist() == [0.0, 1.0]
+
+
+def test_a_network_of_one_fixed_size_answers_with_scores_per_picture():
+    torch.manual_seed(0)
+    network = LeNet()
+    inputs = (TensorInput(name="image", shape=("N", 1, 28, 28), min=0.0, max=1.0, default=0.0),)
+    run = session(network, inputs, (Output("scores", None, None, per_pixel=False),))
+    digits = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(digits)).numpy()
+    # 1e-3: the file's weights are float16.
+    np.testing.assert_allclose(run.run(None, {"image": digits})[0], wanted, atol=1e-3)
+
+
+class Table(nn.Module):
+    """A row of a table for each token, plus the sum of a sequence whose length is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(4, 2)
+        with torch.no_grad():
+            self.rows.weight.copy_(torch.arange(8.0).view(4, 2))
+
+    def forward(self, previous: Tensor, seen: Tensor) -> Tensor:
+        return self.rows(previous) + seen.sum(dim=1, keepdim=True)
+
+
+def test_whole_numbers_and_other_free_axes_are_taken():
+    previous = TensorInput(name="previous", shape=("N",), min=0, max=3, default=0, dtype="int64")
+    seen = TensorInput(name="seen", shape=("N", "K"), min=0, max=1, default=0)
+    run = session(Table(), (previous, seen), (Output("state", None, None, per_pixel=False),))
+    given = {"previous": np.array([3, 0, 1]), "seen": np.ones((3, 7), np.float32)}
+    # Rows 3, 0 and 1 of the table, and 7.
+    assert run.run(None, given)[0].tolist() == [[13.0, 14.0], [7.0, 8.0], [9.0, 10.0]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [("denoise", ["image", "sigma"]), ("unwatermark", ["image", "mask_in", "use_mask"])],
+)
+def test_a_recipe_lists_its_inputs_in_the_networks_order(recipe, names):
+    assert [tensor.name for tensor in find_recipe(recipe).inputs] == names
