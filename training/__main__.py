@@ -11,6 +11,7 @@ from pathlib import Path
 from restore.errors import RestoreError
 from training import TrainingError
 from training import settings as settings_module
+from training.evaluations import EVALUATIONS
 from training.recipes import ALIASES, RECIPES, find_recipe
 
 _RUNS = Path("runs")
@@ -37,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_pack(commands.add_parser("pack", help="put a folder of photos into shards"))
     _add_train(commands.add_parser("train", help="train a network on shards, or go on where it stopped"))
     _add_compare(commands.add_parser("compare", help="train variants of a network on an equal budget and time them"))
+    _add_marks(commands.add_parser("marks", help="draw the watermarks that unwatermark is trained on"))
+    _add_preview(commands.add_parser("preview", help="look at what a recipe is trained on"))
     _add_eval(commands.add_parser("eval", help="measure models and baselines on a folder of pictures"))
     _add_export(commands.add_parser("export", help="turn a checkpoint into an ONNX file that Restore opens"))
     _add_bench(commands.add_parser("bench", help="measure how fast a model is"))
@@ -184,66 +187,79 @@ def _set_threads(threads: int | None) -> None:
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:
-    _describe(
-        parser,
-        "Print a table of PSNR and SSIM over a folder of clean pictures. Colour Gaussian noise, not\n"
-        "clipped, the same for every row; answers clipped to [0, 1], not rounded to 8 bit.",
-        "eval denoise --data ../shared/data/test/CBSD68 --model denoise-fast --baselines nlm --out report.json",
-    )
-    parser.add_argument("task", choices=("denoise",), help="what the models do")
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="clean pictures")
-    parser.add_argument(
-        "--model", nargs="*", metavar="NAME_OR_PATH",
-        help="names, .onnx files (told the noise, and blind) or checkpoints .pt (default: the task's shipped model)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--sigma", type=int, nargs="+", default=[15, 25, 50], metavar="N", help="0-255 (default: 15 25 50)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures by name (default: all)")
-    parser.add_argument(
-        "--baselines", nargs="+", default=[], choices=("nlm", "bm3d"),
-        help="nlm: OpenCV's non-local means; bm3d: where the package of that name is installed",
-    )  # fmt: skip
-    parser.add_argument(
-        "--photos", type=Path, metavar="FOLDER",
-        help="also photos with noise of their own, in pairs NAMEreal.jpg and NAMEmean.jpg, as they are",
-    )  # fmt: skip
-    parser.add_argument("--clean", action="store_true", help="also what the models do to pictures without noise")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the models (default: all)")
-    parser.add_argument(
-        "--cache", type=Path, default=_RUNS / "cache", metavar="DIR",
-        help=f"where the baselines' scores are kept (default: {_RUNS / 'cache'})",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write all figures as JSON too")
+    parser.description = "Measure models and baselines, in one run. Each task has its own flags: see eval TASK --help."
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    for name, task in EVALUATIONS.items():
+        one = tasks.add_parser(name, help=task.title)
+        _describe(one, task.description, f"eval {name} {task.example}")
+        task.add_flags(one)
+        one.add_argument("--threads", type=int, metavar="N", help="CPU threads of the models (default: all)")
+        one.add_argument("--out", type=Path, metavar="FILE", help="write all figures as JSON too")
     parser.set_defaults(run_command=_eval)
 
 
 def _eval(args: argparse.Namespace) -> None:
     _set_threads(args.threads)
-    from training.evaluate import measure
-
-    for flag, least in (("sigma", 1), ("seed", 0), ("limit", 1)):
-        value = getattr(args, flag)
-        if value is not None and min(value if isinstance(value, list) else [value]) < least:
-            raise TrainingError(f"--{flag} must be {least} or more.")
-    report = measure(
-        args.data,
-        models=[args.task] if args.model is None else args.model,
-        baselines=args.baselines,
-        sigmas=args.sigma,
-        seed=args.seed,
-        limit=args.limit,
-        clean=args.clean,
-        photos=args.photos,
-        threads=args.threads,
-        cache=args.cache,
-        command=shlex.join(["python", "-m", "training", *args.words]),
-    )
+    report = EVALUATIONS[args.task].measure(args, shlex.join(["python", "-m", "training", *args.words]))
     print(report.to_markdown())
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(report.to_json(), "utf-8")
+
+
+def _add_marks(parser: argparse.ArgumentParser) -> None:
+    _describe(
+        parser,
+        "Draw a stock of watermarks with the fonts and logos of a folder, a file for each split, which training\n"
+        "takes them from: drawing a mark takes as long as a step of training.",
+        "marks ../shared/data --out runs/marks",
+    )
+    parser.add_argument("folder", type=Path, help="with fonts/FONTS.tsv and logos/LOGOS.tsv")
+    parser.add_argument("--out", type=Path, default=_RUNS / "marks", metavar="DIR", help="(default: runs/marks)")
+    parser.add_argument("--number", type=int, default=3000, metavar="N", help="of marks for training (default: 3000)")
+    parser.set_defaults(run_command=_marks)
+
+
+def _marks(args: argparse.Namespace) -> None:
+    from training.mark_assets import Assets
+    from training.mark_bank import bank_path, fill_bank
+
+    if args.number < 10:
+        raise TrainingError(f"--number {args.number} is too few. Use 10 or more.")
+    for seed, (split, number) in enumerate((("train", args.number), ("val", args.number // 10))):
+        assets = Assets.load(args.folder, split)
+        print(fill_bank(assets, bank_path(args.out, split), marks=number, logos=len(assets.logos), seed=seed))
+
+
+def _add_preview(parser: argparse.ArgumentParser) -> None:
+    _describe(
+        parser,
+        "Write a contact sheet of what a recipe is trained on: the clean photo, the damaged one, and, for marks,\n"
+        "the mask. Look at it before a training: a wrong generator wastes the run.",
+        "preview unwatermark --data runs/packs/large --out sheet.png",
+    )
+    parser.add_argument("recipe", choices=[*RECIPES, *ALIASES], metavar="RECIPE", help="what is to be trained")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .png file")
+    parser.add_argument("--number", type=int, default=24, metavar="N", help="of crops (default: 24)")
+    parser.add_argument("--size", type=int, default=256, metavar="N", help="side of a crop in pixels (default: 256)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    parser.set_defaults(run_command=_preview)
+
+
+def _preview(args: argparse.Namespace) -> None:
+    import torch
+
+    from training.data import PhotoSet
+    from training.sheets import contact_sheet
+
+    for flag in ("number", "size"):
+        if getattr(args, flag) < 1:
+            raise TrainingError(f"--{flag} must be 1 or more.")
+    photos = PhotoSet.load(args.data, "train", device=torch.device("cpu"))
+    rng = torch.Generator().manual_seed(args.seed)
+    crops = photos.crops(rng, batch=args.number, size=args.size)
+    print(contact_sheet(find_recipe(args.recipe).degradation(crops, rng), args.out))
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:

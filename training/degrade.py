@@ -22,6 +22,10 @@ class Pair:
     clean: Tensor
     weight: Tensor = field(default_factory=lambda: torch.ones(()))
 
+    def pictures(self) -> tuple[Tensor, ...]:
+        """What a person would look at, (N, 3 or 1, H, W) each in about [0, 1]: the truth, then what is damaged."""
+        return self.clean, self.inputs["image"]
+
 
 @dataclass(frozen=True, slots=True)
 class NoisyPair(Pair):

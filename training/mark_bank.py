@@ -75,7 +75,7 @@ def _drawn(assets: Assets, marks: int, logos: int, seed: int) -> Iterator[tuple[
 def open_bank(path: Path, device: torch.device) -> MarkBank:
     """The bank that `fill_bank` wrote, decoded once on a device. Raises TrainingError where there is none."""
     if not path.is_file():
-        raise TrainingError(f"{path}: no drawn marks here. Draw some with training.mark_bank.fill_bank.")
+        raise TrainingError(f"{path}: no drawn marks here. Draw some: python -m training marks ../shared/data")
     return _bank(_read(path), device)
 
 

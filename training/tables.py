@@ -77,7 +77,19 @@ class Report:
         for row in plain["rows"]:
             row["scores"] = {sigma: score._asdict() for sigma, score in row["scores"].items()}
         plain["markdown"] = self.to_markdown()
+        plain["published"] = self.published()
         return json.dumps(plain, indent=2) + "\n"
+
+    def published(self) -> dict[str, dict[str, float]]:
+        """By model: its PSNR at each sigma, told the noise, and on photos."""
+        figures: dict[str, dict[str, float]] = {}
+        for row in self.rows:
+            if row.model:
+                figures[row.model] = {f"psnr/{sigma}": round(score.psnr, 3) for sigma, score in row.scores.items()}
+        for photo in self.photos:
+            if photo.model in figures:
+                figures[photo.model][f"psnr/{self.photo_data.split(',')[0]}"] = round(photo.psnr, 3)
+        return figures
 
     def to_markdown(self) -> str:
         """One pipe table for noise, one for clean pictures where they were asked for."""
@@ -120,7 +132,7 @@ class Report:
 
 
 class Published(NamedTuple):
-    """What a published file says of its quality: PSNR by name ("psnr/25"), the command, and its tables."""
+    """What a file says of its quality: figures by name ("psnr/25"), the higher the better; command; tables."""
 
     figures: dict[str, float]
     command: str
@@ -128,19 +140,16 @@ class Published(NamedTuple):
 
 
 def published_figures(report: Path, name: str) -> Published:
-    """From the JSON of a report: what the model `name` reached, told the noise and on photos.
+    """From the JSON of any task's report: what the model `name` reached.
 
-    Raises TrainingError if the report is none, or has no row of this model.
+    Raises TrainingError if the report is none, or has no figures of this model.
     """
     try:
         plain: dict[str, Any] = json.loads(report.read_text("utf-8"))
-        row = next((row for row in plain["rows"] if row["model"] == name), None)
+        figures: dict[str, float] | None = plain["published"].get(name)
         command, tables = str(plain["command"]), str(plain["markdown"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"{report}: not a report of python -m training eval --out ({error!r})") from None
-    if row is None:
-        raise TrainingError(f"{report}: no row of {name} with sigma known. Evaluate the exported .onnx file first.")
-    figures = {f"psnr/{sigma}": round(score["psnr"], 3) for sigma, score in row["scores"].items()}
-    photos = [photo for photo in plain.get("photos", ()) if photo["model"] == name]
-    figures |= {f"psnr/{plain['photo_data'].split(',')[0]}": round(photo["psnr"], 3) for photo in photos}
+    if figures is None:
+        raise TrainingError(f"{report}: no figures of {name}. Evaluate the exported .onnx file first.")
     return Published(figures, command, re.sub(rf"[^| ]*{name}\.onnx", name, tables))

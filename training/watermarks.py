@@ -16,11 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.degrade import Degradation, Pair
+from training.degrade import Pair
 from training.jpeg import jpeg
 from training.mark_assets import Assets
 from training.mark_bank import PLAIN, bank_path, open_bank
@@ -51,6 +50,10 @@ class MarkedPair(Pair):
     mask: Tensor
     alpha: Tensor
     mark: Tensor
+
+    def pictures(self) -> tuple[Tensor, ...]:
+        """Truth, marked picture and mask."""
+        return self.clean, self.inputs["image"], self.mask
 
 
 class Planes(NamedTuple):
@@ -343,15 +346,3 @@ def mark_photo(
 
 def _as_tensor(mark: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(mark.copy()).permute(2, 0, 1).to(like.device)
-
-
-def contact_sheet(crops: Tensor, degradation: Degradation, out: Path, *, seed: int = 0, columns: int = 4) -> Path:
-    """Write a PNG with truth, marked and mask side by side for each crop, (N, 3, H, W) in [0, 1]; returns its path."""
-    pair = degradation(crops, torch.Generator(crops.device).manual_seed(seed))
-    assert isinstance(pair, MarkedPair)
-    cells = torch.cat((pair.clean, pair.inputs["image"], pair.mask.expand_as(pair.clean)), dim=3)
-    cells = F.pad(cells, (0, 6, 0, 6), value=0.5)
-    rows = [torch.cat(tuple(row), dim=2) for row in torch.split(cells, columns) if len(row) == columns]
-    sheet = torch.cat(rows, dim=1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
-    Image.fromarray(sheet).save(out)
-    return out

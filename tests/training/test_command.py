@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from training.__main__ import main
 from training.data import Member, pack, read_shards
@@ -15,7 +16,9 @@ from training.data import Member, pack, read_shards
 QUICK = ["--patches", "16", "--pixels", "256", "--precision", "float32", "--device", "cpu"]
 
 
-@pytest.mark.parametrize("words", [["pack"], ["train", "denoise"], ["eval"], ["export"], ["bench"]])
+@pytest.mark.parametrize(
+    "words", [["pack"], ["train", "denoise"], ["eval", "denoise"], ["marks"], ["preview"], ["export"], ["bench"]]
+)
 def test_every_command_shows_an_example(words, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([*words, "--help"])
@@ -75,6 +78,16 @@ def test_export_writes_the_file_and_prints_its_path(tiny_checkpoint, tmp_path, c
     assert (tmp_path / "denoise-fast.onnx").is_file()
 
 
+def test_preview_writes_truth_and_damage_side_by_side(shards, tmp_path, capsys):
+    out = tmp_path / "deep" / "sheet.png"
+    words = ["preview", "denoise", "--data", str(shards), "--out", str(out), "--number", "3", "--size", "48"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    with Image.open(out) as sheet:
+        # Four cells a row, the last one empty; 6 pixels between the cells.
+        assert sheet.size == (4 * (2 * 48 + 6), 48 + 6)
+
+
 @pytest.fixture
 def places(tmp_path, photo_folder, shards, tiny_checkpoint, tiny_denoiser) -> dict[str, Path]:
     only_val = tmp_path / "only_val"
@@ -99,6 +112,10 @@ def places(tmp_path, photo_folder, shards, tiny_checkpoint, tiny_denoiser) -> di
         ("eval denoise --data {empty} --model {onnx}", "no picture in this folder"),
         ("eval denoise --data {photos}/large --model nothing", "no model is called 'nothing'"),
         ("eval denoise --data {photos}/large --sigma 0 --model {onnx}", "--sigma must be 1 or more."),
+        ("marks {empty}", "FONTS.tsv: no such table"),
+        ("marks {empty} --number 3", "--number 3 is too few. Use 10 or more."),
+        ("preview denoise --data {shards} --out {tmp}/a.png --number 0", "--number must be 1 or more."),
+        ("preview denoise --data {empty} --out {tmp}/a.png", "no shard here"),
         ("export denoise {tmp}/gone.pt", "gone.pt: no such checkpoint"),
         ("export denoise {onnx}", "not a checkpoint of python -m training train"),
         ("export denoise {checkpoint} --publish {tmp}/gone.json", "not a report of python -m training eval --out"),

@@ -223,7 +223,7 @@ def test_publishing_takes_the_figures_of_the_model_that_was_told_the_noise(folde
     figures, command, _ = published_figures(path, "denoise-fast")
     assert figures == {"psnr/15": round(told[15].psnr, 3), "psnr/25": round(told[25].psnr, 3)}
     assert command == "the command"
-    with pytest.raises(TrainingError, match="no row of denoise-best with sigma known"):
+    with pytest.raises(TrainingError, match="no figures of denoise-best"):
         published_figures(path, "denoise-best")
 
 

@@ -15,6 +15,7 @@ from training.jpeg import jpeg
 from training.mark_assets import Assets, family_split
 from training.mark_bank import PLAIN, bank_path, fill_bank, open_bank
 from training.marks import KINDS, PATTERNS, draw_mark, pick_angle
+from training.sheets import contact_sheet
 from training.watermarks import (
     MarkedPair,
     Planes,
@@ -22,7 +23,6 @@ from training.watermarks import (
     blend,
     clwd_mark,
     compose,
-    contact_sheet,
     mark_photo,
     place,
     random_marks,
@@ -329,6 +329,7 @@ def test_planes_know_how_much_they_cover():
 
 
 def test_a_contact_sheet_has_a_cell_of_three_pictures_for_each_crop(photos, bank, tmp_path):
-    out = contact_sheet(photos[:4], Watermark(folder=bank), tmp_path / "sheet.png", columns=2)
+    pair = Watermark(folder=bank)(photos[:4], torch.Generator().manual_seed(0))
+    out = contact_sheet(pair, tmp_path / "sheet.png", columns=2)
     with Image.open(out) as sheet:
         assert sheet.size == (2 * (3 * 80 + 6), 2 * (64 + 6))

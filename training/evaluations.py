@@ -1,0 +1,95 @@
+"""What `python -m training eval TASK` measures, and with which flags: one entry a task."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from training import TrainingError
+
+
+class Measured(Protocol):
+    """What an evaluation found; its JSON holds `command`, `markdown`, and `published`: figures by model."""
+
+    def to_markdown(self) -> str: ...
+
+    def to_json(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One task: its help, its flags beside --threads and --out, and what runs with them and the command's words."""
+
+    title: str
+    description: str
+    example: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    measure: Callable[[argparse.Namespace, str], Measured]
+
+
+def _denoise_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="clean pictures")
+    parser.add_argument(
+        "--model", nargs="*", metavar="NAME_OR_PATH",
+        help="names, .onnx files (told the noise, and blind) or checkpoints .pt (default: the task's shipped model)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sigma", type=int, nargs="+", default=[15, 25, 50], metavar="N", help="0-255 (default: 15 25 50)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures by name (default: all)")
+    parser.add_argument(
+        "--baselines", nargs="+", default=[], choices=("nlm", "bm3d"),
+        help="nlm: OpenCV's non-local means; bm3d: where the package of that name is installed",
+    )  # fmt: skip
+    parser.add_argument(
+        "--photos", type=Path, metavar="FOLDER",
+        help="also photos with noise of their own, in pairs NAMEreal.jpg and NAMEmean.jpg, as they are",
+    )  # fmt: skip
+    parser.add_argument("--clean", action="store_true", help="also what the models do to pictures without noise")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/cache"), metavar="DIR",
+        help="where the baselines' scores are kept (default: runs/cache)",
+    )  # fmt: skip
+
+
+def _measure_denoisers(args: argparse.Namespace, command: str) -> Measured:
+    from training.evaluate import measure
+
+    demand_at_least(args, sigma=1, seed=0, limit=1)
+    return measure(
+        args.data,
+        models=[args.task] if args.model is None else args.model,
+        baselines=args.baselines,
+        sigmas=args.sigma,
+        seed=args.seed,
+        limit=args.limit,
+        clean=args.clean,
+        photos=args.photos,
+        threads=args.threads,
+        cache=args.cache,
+        command=command,
+    )
+
+
+def demand_at_least(args: argparse.Namespace, **least: int) -> None:
+    """Raise TrainingError for a flag, or one of its values, that is below its least."""
+    for flag, low in least.items():
+        value = getattr(args, flag)
+        if value is not None and min(value if isinstance(value, list) else [value]) < low:
+            raise TrainingError(f"--{flag} must be {low} or more.")
+
+
+EVALUATIONS: dict[str, Evaluation] = {
+    "denoise": Evaluation(
+        title="PSNR and SSIM of denoisers on a folder of clean pictures",
+        description="Print a table of PSNR and SSIM over a folder of clean pictures. Colour Gaussian noise, not\n"
+        "clipped, the same for every row; answers clipped to [0, 1], not rounded to 8 bit.",
+        example="--data ../shared/data/test/CBSD68 --model denoise-fast --baselines nlm --out report.json",
+        add_flags=_denoise_flags,
+        measure=_measure_denoisers,
+    ),
+}
