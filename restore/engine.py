@@ -21,6 +21,8 @@ from restore import store
 from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, to_pixels, to_tensor
 from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel
 from restore.image import Image
+from restore.layers import LAYERS_KEY, Layer
+from restore.layers import from_json as layers_from_json
 from restore.tiles import best_window, plan_tiles, run_tiled
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -42,8 +44,8 @@ class Restored(NamedTuple):
         return self.image is not source
 
 
-class Restorer:
-    """A model that answers with a picture. Safe to share between threads: nothing changes after opening."""
+class Model:
+    """What every opened model can say of itself. Safe to share between threads: nothing changes after opening."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -58,6 +60,18 @@ class Restorer:
     def card(self) -> str:
         """What the file says of itself to people, in markdown; empty where it says nothing."""
         return str(self._session.card)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The network's layers, as the file lists them. Raises UnsupportedModel for a file without such a list."""
+        if not self._session.layers:
+            raise UnsupportedModel(
+                f"{self.spec.name}: the file does not list its layers. Export it again with: python -m training export"
+            )
+        return layers_from_json(self._session.layers)
+
+
+class Restorer(Model):
+    """A model that answers with a picture."""
 
     def __call__(
         self,
@@ -253,7 +267,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base but Exception
             raise UnsupportedModel(f"{path}: not a model that onnxruntime can load ({_first_line(error)}).") from None
         texts = self._session.get_modelmeta().custom_metadata_map
-        text, self.card = texts.get(SPEC_KEY), texts.get(CARD_KEY, "")
+        text, self.card, self.layers = texts.get(SPEC_KEY), texts.get(CARD_KEY, ""), texts.get(LAYERS_KEY, "")
         if text is None:
             raise UnsupportedModel(
                 f"{path}: an ONNX file without the entry {SPEC_KEY}. Export it with: python -m training export"

@@ -19,10 +19,12 @@ _SCHEMA = 1
 #: In `Layer.inputs`: the picture itself.
 PICTURE = -1
 
-#: Those that read every place with one filter, those that sum up the whole picture, and those that move pixels only.
-WINDOWS = ("Conv", "MaxPool", "AveragePool")
+#: Those that read every place with one filter, those that sum up the whole picture, those that move pixels only, and
+#: those that let every place see all others: Attention is one of its two products of computed tensors.
+WINDOWS = ("Conv", "MatMul", "MaxPool", "AveragePool")
 WHOLE = ("Gemm", "GlobalAveragePool")
-OPS = (*WINDOWS, "ConvTranspose", *WHOLE, "DepthToSpace", "SpaceToDepth")
+OPS = (*WINDOWS, "ConvTranspose", *WHOLE, "DepthToSpace", "SpaceToDepth", "Resize", "Attention")
+_GROWING = ("DepthToSpace", "ConvTranspose", "Resize")
 
 Pair = tuple[int, int]
 Span = tuple[int, int]
@@ -32,7 +34,8 @@ Span = tuple[int, int]
 class Layer:
     """One layer of a network, and the layers whose outputs it reads: their numbers, or `PICTURE`.
 
-    `stride` is the factor of DepthToSpace and SpaceToDepth too; `padding` is top, left, bottom, right.
+    `stride` is the factor of DepthToSpace, SpaceToDepth and Resize (bilinear) too; `padding` is top, left, bottom,
+    right. A layer that reads none but what a user sets has no inputs.
     """
 
     op: str
@@ -59,7 +62,7 @@ class Layer:
         padding = self.padding[axis] + self.padding[axis + 2]
         if self.op == "ConvTranspose":
             return (side - 1) * stride + extent - padding
-        if self.op == "DepthToSpace":
+        if self.op in {"DepthToSpace", "Resize"}:
             return side * stride
         if self.op == "SpaceToDepth":
             return side // stride
@@ -74,7 +77,9 @@ class Layer:
         weights = math.prod(self.size) * self.channels * self.filters // self.groups
         if self.op == "ConvTranspose":
             return math.prod(before) * weights
-        return math.prod(after) * weights if self.op in {"Conv", "Gemm"} else 0
+        if self.op == "Attention":
+            return math.prod(after) ** 2 * self.channels
+        return math.prod(after) * weights if self.op in {"Conv", "MatMul", "Gemm"} else 0
 
     def seen(self, span: Span, axis: int) -> Span:
         """First and last place of the input that the outputs from `span[0]` to `span[1]` read, along one axis."""
@@ -84,6 +89,9 @@ class Layer:
             return first // stride, last // stride
         if self.op == "SpaceToDepth":
             return first * stride, (last + 1) * stride - 1
+        if self.op == "Resize":
+            # An output lies at (place + 1/2) / stride - 1/2 of the input, between two of its places or on one.
+            return (2 * first + 1 - stride) // (2 * stride), -((stride - 2 * last - 1) // (2 * stride))
         if self.op == "ConvTranspose":
             return -((self._extent(axis) - 1 - start - first) // stride), (last + start) // stride
         return first * stride - start, last * stride - start + self._extent(axis) - 1
@@ -149,6 +157,10 @@ class Row:
             "all" if self.field is None else _shown(self.field),
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """The same for machines; sizes are [height, width], and None stands for the whole picture."""
+        return dataclasses.asdict(self)
+
 
 HEADINGS = ("op", "name", "K", "F", "S", "P", "output", "parameters", "multiply-adds", "sees")
 
@@ -172,6 +184,9 @@ def table(layers: Sequence[Layer], *, height: int, width: int, multiple_of: int 
     for number, layer in enumerate(layers):
         joined = {sizes[source] for source in layer.inputs} or {(1, 1)}
         if len(joined) > 1:
+            # What is the same at every place, a setting's features for example, is laid over the picture.
+            joined.discard((1, 1))
+        if len(joined) > 1:
             raise UnsupportedModel(f"layer {layer.name} joins pictures of different sizes: {sorted(joined)}")
         before = joined.pop()
         after = sizes[number] = layer.output_size(before)
@@ -194,15 +209,19 @@ def receptive_field(layers: Sequence[Layer], number: int) -> Pair | None:
         if at not in sources:
             sources.add(at)
             todo += layers[at].inputs if at != PICTURE else ()
-    if any(layers[at].op in WHOLE for at in sources - {PICTURE}):
+    if any(layers[at].op in {*WHOLE, "Attention"} and _reads_picture(layers, at) for at in sources - {PICTURE}):
         return None
     order = sorted(sources - {PICTURE}, reverse=True)
     height, width = (_most_seen(layers, order, axis) for axis in (0, 1))
     return height, width
 
 
+def _reads_picture(layers: Sequence[Layer], number: int) -> bool:
+    return number == PICTURE or any(_reads_picture(layers, source) for source in layers[number].inputs)
+
+
 def _most_seen(layers: Sequence[Layer], order: list[int], axis: int) -> int:
-    grows = [layers[at].stride[axis] for at in order if layers[at].op in {"DepthToSpace", "ConvTranspose"}]
+    grows = [layers[at].stride[axis] for at in order if layers[at].op in _GROWING]
     most = 1
     for place in range(math.prod(grows)):
         spans: dict[int, Span] = {order[0]: (place, place)}
@@ -241,7 +260,7 @@ def explain_fit(input_size: Pair, *, filter: int, stride: int = 1, padding: int 
         sums = "; ".join(_sum(side, filter, stride, padding) for side in sides)
         return Fit(output, f"{asked}: gives {_pixels(output)}. {sums}.")
     if min(input_size) + 2 * padding < filter:
-        why = f"the filter is larger than {min(input_size)} + 2 * {padding} pixels"
+        why = f"The filter is larger than {min(input_size)} + 2 * {padding} pixels"
     else:
         whole = [side for side in sides if (side - filter + 2 * padding) % stride]
         why = "; ".join(f"{_sum(side, filter, stride, padding)} is no whole number" for side in whole)

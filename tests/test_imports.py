@@ -31,6 +31,7 @@ EXTRA = {
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
     "training/graphs.py": {"onnx"},
+    "training/layer_list.py": {"onnx", "onnxruntime"},
     "training/weights.py": {"onnx"},
     "training/compare.py": {"matplotlib"},
 }

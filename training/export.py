@@ -19,8 +19,10 @@ from restore import store
 from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, TensorInput
 from restore.engine import Session, open_model
 from restore.errors import UnsupportedModel
+from restore.layers import LAYERS_KEY, to_json
 from training.cards import model_card
 from training.graphs import exported, fixed, halve_weights, is_picture, take_any_size, upsample_by_shuffling
+from training.layer_list import layers_of
 from training.loop import load_network
 from training.recipes import Recipe, find_recipe
 from training.tables import Published
@@ -68,7 +70,7 @@ def export_checkpoint(
     upsample_by_shuffling(model)
     take_any_size(model, recipe.inputs, recipe.outputs, spec.multiple_of)
     halve_weights(model)
-    texts = {SPEC_KEY: spec.to_json()}
+    texts = {SPEC_KEY: spec.to_json(), LAYERS_KEY: to_json(layers_of(model, _sample(recipe, spec.multiple_of)))}
     if published:
         texts[CARD_KEY] = model_card(spec, recipe, published)
     helper.set_model_props(model, texts)
@@ -157,6 +159,14 @@ def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], said: Ma
         labels=recipe.labels,
         made_by=made_by,
     )
+
+
+def _sample(recipe: Recipe, multiple_of: int) -> dict[str, np.ndarray]:
+    """Inputs that the graph takes, with a small picture; a free axis of another kind is 1 long."""
+    free = {axis: 1 for tensor in recipe.inputs for axis in tensor.shape if isinstance(axis, str)}
+    sizes = free | {"H": 4 * multiple_of, "W": 4 * multiple_of}
+    rng = np.random.default_rng(0)
+    return {tensor.name: _drawn(tensor, sizes, rng) for tensor in recipe.inputs}
 
 
 def _commit() -> str:

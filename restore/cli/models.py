@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from restore.cli.options import MODEL_HELP
-from restore.errors import ModelNotFound, UnsupportedModel
+from restore.cli.options import MODEL_HELP, parse_size, print_table
+from restore.errors import BadOption, ModelNotFound, UnsupportedModel
 
 if TYPE_CHECKING:
     from restore.contract import Param
@@ -38,20 +38,34 @@ def list_models() -> None:
     for entry in _entries():
         licence = str(entry.about.get("licence", "not stated"))
         rows.append((entry.name, entry.task, entry.tier, _megabytes(entry.size), licence, str(entry.path.parent)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
 
 
 @app.command("show")
 def show_model(
     name: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help=MODEL_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Print the network's layers instead.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="With --layers: of the picture. [default: 512x512]"),
+    ] = None,
 ) -> None:
     """Describe a model: what it does, what it takes, how it was made and how good it is.
 
     Example: restore models show denoise-fast
+
+    Example: restore models show denoise --layers --size 1920x1080
+
+    With --layers: each layer's filters K, their size F, stride S and padding P, what comes out of it,
+    (W - F + 2P)/S + 1 along each side, its parameters F^2*C*K + K, its multiply-adds, and the side of the part of the
+    picture that one of its outputs sees.
     """
+    if size and not layers:
+        raise BadOption("--size is for --layers: restore models show denoise --layers --size 512x512")
+    if layers:
+        _show_layers(name, size, as_json=as_json)
+        return
     from restore import engine, store
 
     path = store.find(name)
@@ -100,6 +114,23 @@ def verify_models() -> None:
             typer.echo(f"ok     {entry.path}")
     if damaged:
         raise typer.Exit(1)
+
+
+def _show_layers(name: str, size: str | None, *, as_json: bool) -> None:
+    from restore import engine
+    from restore.layers import HEADINGS, table
+
+    model = engine.open_model(name, device="cpu")
+    height, width = parse_size("size", size) if size else (512, 512)
+    rows = table(model.layers(), height=height, width=width, multiple_of=model.spec.multiple_of)
+    if as_json:
+        typer.echo(
+            json.dumps({"name": model.spec.name, "size": [width, height], "layers": [r.as_json() for r in rows]})
+        )
+        return
+    print_table([HEADINGS, *(row.cells() for row in rows)])
+    parameters, products = sum(row.layer.parameters for row in rows), sum(row.multiply_adds for row in rows)
+    typer.echo(f"\n{parameters:,} parameters, {products:,} multiply-adds for {width}x{height} pixels.")
 
 
 def _entries() -> list[Entry]:

@@ -75,6 +75,22 @@ def check_tile(tile: int | None) -> None:
         raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
 
 
+def parse_size(name: str, text: str) -> tuple[int, int]:
+    """(height, width) of an option's WIDTHxHEIGHT. Raises BadOption for anything else."""
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.strip().isdecimal() for side in sides):
+        raise BadOption(f"--{name} {text} is not a size. Write WIDTHxHEIGHT in pixels, 1920x1080 for example.")
+    width, height = (int(side) for side in sides)
+    return height, width
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their longest text, two spaces between."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
 def talk(text: str) -> None:
     """A line on stderr: results alone go to stdout."""
     typer.echo(text, err=True)

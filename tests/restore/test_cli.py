@@ -50,6 +50,7 @@ def rows(text: str) -> list[dict[str, object]]:
         ["models", "list"],
         ["models", "show"],
         ["models", "verify"],
+        ["layer"],
         ["doctor"],
     ],
     ids=" ".join,
