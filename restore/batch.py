@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from restore.engine import Restored, Restorer, TileSize
-from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
+from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed, WrongMask
 from restore.image import Image, copy, encode, format_for, is_picture_name, losses, read, write
 
 STREAM = "-"
@@ -86,11 +88,13 @@ def run(
     tile: TileSize = "auto",
     strength: float = 1.0,
     chroma_strength: float = 1.0,
+    mask: np.ndarray | None = None,
+    masks: Mapping[Job, Path] | None = None,
 ) -> Iterator[Result]:
     """Do the jobs in order; a failed one does not stop the rest, and leaves nothing behind.
 
-    `params` are on the network's scale; the other options are `Restorer`'s. `on_progress` gets the
-    finished share of each job, from 0 to 1.
+    `params` are on the network's scale; the other options are `Restorer`'s, but for `masks`: where the
+    mask that a job's answer came with is written. `on_progress` gets the finished share of each job, from 0 to 1.
     A picture in which nothing was found to mend is copied byte for byte where its format stays.
     """
     for job in jobs:
@@ -105,10 +109,12 @@ def run(
             source = _read_input() if job.source is None else job.source
             image = read(source, name=job.source_name)
             options: dict[str, Any] = {"strength": strength, "chroma_strength": chroma_strength, **params}
-            work = functools.partial(restorer, image, tile=tile, progress=tick, **options)
+            work = functools.partial(restorer, image, tile=tile, progress=tick, mask=mask, **options)
             restored = _restore(job, work)
+            if masks and job in masks and restored.mask is not None:
+                write(Image(restored.mask), masks[job])
             notes = _save(job, source, image, restored)
-        except (UnreadableImage, WriteFailed, NotEnoughMemory) as error:
+        except (UnreadableImage, WriteFailed, NotEnoughMemory, WrongMask) as error:
             yield Result(job=job, status="failed", seconds=time.perf_counter() - start, error=str(error))
             continue
         status: Literal["done", "unchanged"] = "done" if restored.changed(image) else "unchanged"
@@ -121,6 +127,8 @@ def _restore(job: Job, work: Callable[[], Restored]) -> Restored:
         return work()
     except NotEnoughMemory as error:
         raise NotEnoughMemory(f"{job.source_name}: {error}") from error
+    except WrongMask as error:
+        raise WrongMask(f"{job.source_name}: {error}") from error
     except MemoryError as error:
         raise NotEnoughMemory(f"{job.source_name}: not enough memory for it. Close other programs.") from error
 

@@ -157,6 +157,13 @@ def shrink(pixels: np.ndarray, height: int, width: int) -> Floats:
     return _shrink_axis(narrow, height, axis=0)
 
 
+def enlarge_rows(plane: np.ndarray, rows: slice, size: tuple[int, int]) -> Floats:
+    """Some rows of a plane (h, w) enlarged to `size` (H, W), bilinear between the pixels' centres: (rows, W)."""
+    at = np.arange(rows.start, rows.stop)
+    down = _between(at, size[0], plane.shape[0])
+    return _enlarged(plane, down, _between(np.arange(size[1]), size[1], plane.shape[1]))
+
+
 def palette_of(ab: np.ndarray) -> Floats:
     """What colours a picture has: (PALETTE_SIZE,), a histogram that sums to 1, then the mean chroma over 110.
 

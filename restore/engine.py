@@ -19,10 +19,11 @@ import onnxruntime as ort
 
 from restore import store
 from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, to_pixels, to_tensor
-from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel
+from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel, WrongMask
 from restore.image import Image
 from restore.layers import LAYERS_KEY, Layer
 from restore.layers import from_json as layers_from_json
+from restore.small import Small
 from restore.tiles import best_window, plan_tiles, run_tiled
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -34,10 +35,14 @@ _AUTO_TILE_PIXELS = 5_100_000
 
 
 class Restored(NamedTuple):
-    """What came out, and what was found on the way (`found`: {"sigma": 0.086}, on the [0, 1] scale)."""
+    """What came out, and what was found on the way (`found`: {"sigma": 0.086}, on the [0, 1] scale).
+
+    `mask` is where a mark was taken off, (H, W) uint8, 0 where the picture is untouched; None from models without.
+    """
 
     image: Image
     found: Mapping[str, float]
+    mask: np.ndarray | None = None
 
     def changed(self, source: Image) -> bool:
         """Whether anything was done at all: a picture with nothing to mend comes back as the same object."""
@@ -81,6 +86,7 @@ class Restorer(Model):
         progress: Callable[[float], None] | None = None,
         strength: float = 1.0,
         chroma_strength: float = 1.0,
+        mask: np.ndarray | None = None,
         **params: float,
     ) -> Restored:
         """The restored picture: same size, depth, alpha, profile and metadata.
@@ -89,15 +95,18 @@ class Restorer(Model):
         default is found by the network, at each place within its reach. `tile` is the side of a tile in pixels,
         None for the whole picture at once. `strength` and `chroma_strength`, in [0, 1], are how much of
         the change in luma and in colour is made: 0 leaves it as it was. `progress` gets the finished share, up to 1.
+        `mask`, (H, W) of any number type, is where to work instead of where the model would: above 0.
         A picture in which nothing was found to mend comes back as it is, the same object.
-        Raises BadOption for a parameter that the model lacks or a value outside its range,
-        NotEnoughMemory.
+        Raises BadOption for a parameter that the model lacks, a value outside its range or a mask of
+        another size, NotEnoughMemory.
         """
         values = self._settle(params)
         for name, share in (("strength", strength), ("chroma-strength", chroma_strength)):
             if not 0.0 <= share <= 1.0:
                 raise BadOption(f"--{name} {share:g} is not a share. Use 0 (leave it as it is) to 1 (all of it).")
+        told = None if mask is None else self._settle_mask(mask, image)
         out = np.empty_like(image.pixels)
+        marks = np.zeros(image.pixels.shape[:2], np.uint8) if self.finds_marks else None
         grey = image.pixels.ndim == 2
         power = 0.0
 
@@ -109,9 +118,16 @@ class Restorer(Model):
             out[core] = to_pixels(restored, out.dtype, grey=grey)
             if "level" in answers:
                 power += float(np.square(answers["level"], dtype=np.float64).sum())
+            if marks is not None:
+                # Upwards: what was touched at all is not 0.
+                marks[core] = np.ceil(answers["mask"][0, 0] * 255)
+                out[core][marks[core] == 0] = image.pixels[core][marks[core] == 0]
 
-        self._run(image.pixels, values, keep, tile=tile, progress=progress)
+        self._run(image.pixels, values, keep, tile=tile, progress=progress, mask=told)
         height, width = image.pixels.shape[:2]
+        if marks is not None:
+            share = float(np.count_nonzero(marks)) / marks.size
+            return Restored(image.with_pixels(out) if share else image, {"marked": share}, marks)
         level = math.sqrt(power / (height * width))
         sought = [param for param in self.spec.params if values[param.name] == param.unknown]
         found = {param.name: min(level, param.max) for param in sought}
@@ -119,11 +135,31 @@ class Restorer(Model):
             return Restored(image, found)
         return Restored(image.with_pixels(out), found)
 
-    def run_array(self, x: np.ndarray, *, tile: TileSize = None, **params: float) -> dict[str, np.ndarray]:
+    @property
+    def finds_marks(self) -> bool:
+        """Whether the model says where it worked, and takes a user's mask instead."""
+        return any(tensor.name == "mask_in" for tensor in self.spec.tensors)
+
+    def _settle_mask(self, mask: np.ndarray, image: Image) -> np.ndarray:
+        """A user's mask as bool. Raises BadOption."""
+        if not self.finds_marks:
+            raise BadOption(f"{self.spec.name} takes no mask: it is for the task {self.spec.task}.")
+        if mask.shape != image.pixels.shape[:2]:
+            shown = " x ".join(map(str, mask.shape[1::-1]))
+            raise WrongMask(
+                f"the mask has {shown} pixels, the upright picture {image.width} x {image.height}. "
+                "They must have the same size."
+            )
+        return mask > 0
+
+    def run_array(
+        self, x: np.ndarray, *, tile: TileSize = None, mask: np.ndarray | None = None, **params: float
+    ) -> dict[str, np.ndarray]:
         """The network's answer on floats: (H, W, 3) float32, unclipped in, unquantised out.
 
         Returns {"restored": (H, W, 3) float32}, and beside it "level", (H, W) float32, where the
-        network says how strong the damage is. Parameters as in `__call__`.
+        network says how strong the damage is, or "mask", where the mark was. Parameters as in
+        `__call__`; `mask` is (H, W) bool.
         """
         out: dict[str, np.ndarray] = {}
 
@@ -133,7 +169,7 @@ class Restorer(Model):
                 whole = out.setdefault(name, np.empty((*x.shape[:2], part.shape[2]), np.float32))
                 whole[core] = part
 
-        self._run(x, self._settle(params), keep, tile=tile)
+        self._run(x, self._settle(params), keep, tile=tile, mask=mask)
         return {name: answer[..., 0] if answer.shape[2] == 1 else answer for name, answer in out.items()}
 
     def run_batch(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -160,9 +196,26 @@ class Restorer(Model):
         *,
         tile: TileSize,
         progress: Callable[[float], None] | None = None,
+        mask: np.ndarray | None = None,
     ) -> None:
         height, width = pixels.shape[:2]
-        reach, multiple = self.spec.reach or 0, self.spec.multiple_of
+        scalars = {name: np.array([value], np.float32) for name, value in values.items()}
+
+        def run(part: tuple[slice, slice]) -> dict[str, np.ndarray]:
+            image = to_tensor(pixels[part])
+            return self._session.run({"image": image, **scalars, **self._masks(mask, part, image)})
+
+        if self.spec.reach is None:
+            assert self.spec.working_size is not None, "a spec that passed its check has one of the two"
+            scale = self.spec.working_size / max(height, width)
+            if scale < 1:
+                small = Small.of(pixels, mask, scale)
+                self._run(small.pixels, values, small.take, tile=tile, mask=small.mask)
+                small.enlarge_into(keep, progress)
+            else:
+                run_tiled(plan_tiles(height, width, window=None, reach=0, multiple_of=1), run, keep, progress)
+            return
+        reach, multiple = self.spec.reach, self.spec.multiple_of
         window: tuple[int, int] | None
         if tile == "auto":
             window = best_window(height, width, pixels=_AUTO_TILE_PIXELS, reach=reach, multiple_of=multiple)
@@ -172,13 +225,19 @@ class Restorer(Model):
             if tile < 1:
                 raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
             window = (tile, tile)
-        tiles = plan_tiles(height, width, window=window, reach=reach, multiple_of=multiple)
-        scalars = {name: np.array([value], np.float32) for name, value in values.items()}
+        run_tiled(
+            plan_tiles(height, width, window=window, reach=reach, multiple_of=multiple), run, keep, progress
+        )  # fmt: skip
 
-        def run(part: tuple[slice, slice]) -> dict[str, np.ndarray]:
-            return self._session.run({"image": to_tensor(pixels[part]), **scalars})
-
-        run_tiled(tiles, run, keep, progress)
+    def _masks(self, mask: np.ndarray | None, part: tuple[slice, slice], image: np.ndarray) -> dict[str, np.ndarray]:
+        """What the model's tensors get for a window: the user's mask, or that there is none."""
+        if not self.finds_marks:
+            return {}
+        if mask is None:
+            given = np.zeros((1, 1, *image.shape[2:]), np.float32)
+        else:
+            given = np.ascontiguousarray(mask[part], np.float32)[None, None]
+        return {"mask_in": given, "use_mask": np.array([mask is not None], np.float32)}
 
 
 def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_strength: float) -> np.ndarray:
@@ -204,10 +263,10 @@ def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int |
     """
     path = store.find(name_or_path)
     session = Session(path, device=device, threads=threads)
-    if session.spec.answer != "image" or session.spec.reach is None:
+    if session.spec.answer != "image":
         raise UnsupportedModel(
-            f"{path}: a model whose answer is {session.spec.answer!r} with reach {session.spec.reach}; this version "
-            "runs models that answer with an image and have a finite reach. Upgrade Restore."
+            f"{path}: a model whose answer is {session.spec.answer!r}; this version runs models that answer with an "
+            "image. Upgrade Restore."
         )
     return Restorer(session)
 

@@ -28,6 +28,10 @@ class BadOption(RestoreError):
     exit_code = 2
 
 
+class WrongMask(BadOption):
+    """A mask that does not fit its picture."""
+
+
 class ModelNotFound(RestoreError):
     """No model of this name or at this path."""
 

@@ -85,7 +85,9 @@ class Screen:
     def _as_line(self, result: Result) -> str:
         target = "" if result.job.output is None else f" -> {result.job.output}"
         if result.status == "unchanged":
-            what = "no noise found, left as it is"
+            what = f"no {'mark' if 'marked' in result.found else 'noise'} found, left as it is"
+        elif "marked" in result.found:
+            what = f"mark on {_percent(result.found['marked'])} of it taken off"
         elif result.found:
             what = f"noise, sigma about {self._for_user(result.found)['sigma']:.2g}"
         else:
@@ -107,7 +109,15 @@ class Screen:
         }
 
     def _for_user(self, values: Mapping[str, float]) -> dict[str, float]:
-        return {name: round(value * self._scales[name], 3) for name, value in values.items()}
+        return {
+            name: round(value * self._scales.get(name, 1.0), 3 if name in self._scales else 6)
+            for name, value in values.items()
+        }
+
+
+def _percent(share: float) -> str:
+    """With one decimal; what is less is not called nothing."""
+    return f"{max(100 * share, 0.1):.1f} %"
 
 
 class _Bars:

@@ -26,7 +26,7 @@ def main() -> None:
     denoise = open_model("denoise")
     for name, (left, top) in CROPS.items():
         photo = read(SAMPLES / f"{name}.jpg")
-        restored, found = denoise(photo)
+        restored, found, _ = denoise(photo)
         part = slice(top, top + SIDE), slice(left, left + SIDE)
         gap = np.full((SIDE, 4, 3), 255, np.uint8)
         pair = np.concatenate([photo.pixels[part], gap, restored.pixels[part]], axis=1)

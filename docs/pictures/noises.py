@@ -77,7 +77,7 @@ def main() -> None:
         tensor = torch.from_numpy(clean).permute(2, 0, 1)[None] / 255
         noisy = noise(tensor, torch.Generator().manual_seed(index))[0].permute(1, 2, 0).numpy()
         pixels = np.rint(noisy.clip(0, 1) * 255).astype(np.uint8)
-        restored, found = denoise(Image(pixels))
+        restored, found, _ = denoise(Image(pixels))
         x, y = index % 2 * (3 * cell + 8), index // 2 * (cell + line)
         for column, picture in enumerate((pixels, restored.pixels, clean)):
             part = PillowImage.fromarray(picture[top : top + SIDE, left : left + SIDE])

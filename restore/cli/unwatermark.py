@@ -1,0 +1,82 @@
+"""restore unwatermark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restore.cli.options import (
+    DeviceOption,
+    InputsArgument,
+    JsonOption,
+    ModelOption,
+    OverwriteOption,
+    QuietOption,
+    ThreadsOption,
+    TileOption,
+    check_tile,
+    open_for,
+    refuse_terminals,
+)
+
+
+def unwatermark(
+    *,
+    inputs: InputsArgument,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE_OR_FOLDER",
+            help="Where to write; - for stdout. [default: NAME-unmarked.SUFFIX beside each input]",
+        ),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE_OR_FOLDER",
+            help="Also write where the mark was, white on black: a .png, or for several inputs a folder.",
+        ),
+    ] = None,
+    mask_in: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Work where this picture is white, and nowhere else; it has the upright photo's size. "
+            "Several photos may share it, as those with one camera's date do.",
+        ),
+    ] = None,
+    model: ModelOption = "unwatermark",
+    tile: TileOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Take visible marks (text, logos, signatures, dates) off photos; every other pixel stays as it was.
+
+    For marks on pictures that you own or may edit: removing others' ownership marks can be against the law.
+
+    Example: restore unwatermark photo.jpg -o out.jpg --mask mask.png
+
+    Example: restore unwatermark photo.jpg -o out.jpg --mask-in brushed.png
+    """
+    from restore import batch
+    from restore.masks import plan_masks, read_mask
+    from restore.screen import Screen
+
+    jobs = batch.plan(inputs, output, suffix="-unmarked", overwrite=overwrite)
+    masks = plan_masks(jobs, mask, overwrite=overwrite)
+    refuse_terminals(jobs)
+    check_tile(tile)
+    told = None if mask_in is None else read_mask(mask_in)
+    restorer = open_for("unwatermark", model, device, threads)
+    with Screen(jobs, restorer.spec, {}, as_json=as_json, quiet=quiet) as screen:
+        for result in batch.run(jobs, restorer, {}, screen.progress, tile=tile or "auto", mask=told, masks=masks):
+            screen.show(result)
+    if screen.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,274 @@
+"""Taking marks off: what is found, what stays bit for bit, the user's mask, large pictures, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image as PillowImage
+from typer.testing import CliRunner
+
+from restore import cli, store
+from restore.contract import SPEC_KEY, ModelSpec, TensorInput
+from restore.engine import open_model
+from restore.errors import BadOption
+from restore.image import Image, read
+from restore.masks import read_mask
+
+#: Reads as grey by the model below: 0.5 of 255, rounded to even.
+HALF = 128
+
+
+def write_model(folder: Path, *, reach: int | None = 0, working_size: int | None = None) -> Path:
+    """A model for which white is mark: all channels 0.9 or more. What is under a mark is grey, 0.5.
+
+    A user's mask takes the place of its own.
+    """
+    tensors = (
+        TensorInput(name="mask_in", shape=("N", 1, "H", "W"), min=0, max=1, default=0),
+        TensorInput(name="use_mask", shape=("N",), min=0, max=1, default=0),
+    )
+    spec = ModelSpec(
+        name="unwatermark-fast", task="unwatermark", answer="image", reach=reach, working_size=working_size,
+        tensors=tensors, made_by={"commit": "0000000"},
+    )  # fmt: skip
+    constants = {
+        "white": np.float32(0.9),
+        "grey": np.float32(0.5),
+        "column": np.array([-1, 1, 1, 1], np.int64),
+        "one": np.float32(1),
+    }
+    nodes = [
+        helper.make_node("ReduceMin", ["image"], ["darkest"], axes=[1]),
+        helper.make_node("Greater", ["darkest", "white"], ["bright"]),
+        helper.make_node("Cast", ["bright"], ["own"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["use_mask", "column"], ["told"]),
+        helper.make_node("Sub", ["one", "told"], ["untold"]),
+        helper.make_node("Mul", ["told", "mask_in"], ["given"]),
+        helper.make_node("Mul", ["untold", "own"], ["kept"]),
+        helper.make_node("Add", ["given", "kept"], ["mask"]),
+        helper.make_node("Sub", ["grey", "image"], ["change"]),
+        helper.make_node("Mul", ["mask", "change"], ["masked"]),
+        helper.make_node("Add", ["image", "masked"], ["restored"]),
+    ]
+    picture, plane = ["N", 3, "H", "W"], ["N", 1, "H", "W"]
+    shapes = {"image": picture, "mask_in": plane, "use_mask": ["N"]}
+    graph = helper.make_graph(
+        nodes,
+        "white is mark",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [
+            helper.make_tensor_value_info("restored", TensorProto.FLOAT, picture),
+            helper.make_tensor_value_info("mask", TensorProto.FLOAT, plane),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
+    path = folder / "unwatermark-fast.onnx"
+    onnx.save(model, path)
+    store.publish(folder, "unwatermark-fast", task="unwatermark", tier="fast", about={"licence": "CC0-1.0"})
+    return path
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A folder in which that model is the only one."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write_model(folder)
+    monkeypatch.setenv("RESTORE_MODELS", str(folder))
+    monkeypatch.setattr(store, "BUNDLED", tmp_path / "no-models")
+    return folder
+
+
+@pytest.fixture
+def unwatermark(models):
+    return open_model("unwatermark", device="cpu")
+
+
+def marked_photo(height: int = 40, width: int = 60, dtype: type = np.uint8) -> Image:
+    """Noise of 10 to 200 (of 255) with a white square of 8 x 10 pixels, rows 4-11 and columns 20-29."""
+    unit = np.iinfo(dtype).max // 255
+    pixels = (np.random.default_rng(0).integers(10, 201, (height, width, 3)) * unit).astype(dtype)
+    pixels[4:12, 20:30] = np.iinfo(dtype).max
+    return Image(pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("tile", [None, 16])
+def test_the_mark_goes_and_all_else_stays_bit_for_bit(unwatermark, dtype, tile):
+    photo = marked_photo(dtype=dtype)
+    done = unwatermark(photo, tile=tile)
+    square = np.zeros((40, 60), bool)
+    square[4:12, 20:30] = True
+    np.testing.assert_array_equal(done.mask, 255 * square.astype(np.uint8))
+    np.testing.assert_array_equal(done.image.pixels[~square], photo.pixels[~square])
+    assert set(done.image.pixels[square].flat) == {HALF if dtype == np.uint8 else 32768}
+    # 80 of 2,400 pixels.
+    assert done.found == {"marked": pytest.approx(80 / 2400)}
+
+
+def test_a_photo_without_a_mark_comes_back_as_the_same_object(unwatermark):
+    photo = Image(np.full((20, 30, 3), 100, np.uint8))
+    done = unwatermark(photo)
+    assert not done.changed(photo)
+    assert done.found == {"marked": 0.0}
+    assert not done.mask.any()
+
+
+def test_inside_a_users_mask_and_nowhere_else_something_changes(unwatermark):
+    photo = marked_photo()
+    brushed = np.zeros((40, 60), np.uint8)
+    brushed[30:33, 5:9] = 255
+    done = unwatermark(photo, mask=brushed, tile=16)
+    np.testing.assert_array_equal(done.mask, brushed)
+    assert set(done.image.pixels[brushed > 0].flat) == {HALF}
+    np.testing.assert_array_equal(done.image.pixels[brushed == 0], photo.pixels[brushed == 0])
+
+
+def test_a_mask_of_another_size_is_refused(unwatermark):
+    with pytest.raises(BadOption, match="the mask has 30 x 20 pixels, the upright picture 60 x 40"):
+        unwatermark(marked_photo(), mask=np.zeros((20, 30), bool))
+
+
+def test_a_model_without_marks_takes_no_mask(smoother):
+    denoise = open_model(smoother / "denoise-fast.onnx", device="cpu")
+    with pytest.raises(BadOption, match="denoise-fast takes no mask: it is for the task denoise"):
+        denoise(marked_photo(), mask=np.zeros((40, 60), bool))
+
+
+@pytest.fixture
+def small_sighted(tmp_path):
+    """The same model, but it needs the whole picture, at most 20 px long."""
+    return open_model(write_model(tmp_path, reach=None, working_size=20), device="cpu")
+
+
+def test_a_large_photo_is_looked_at_small_and_changed_at_its_own_size(small_sighted):
+    pixels = np.full((30, 40, 3), 100, np.uint8)
+    pixels[10:20, 10:30] = 255
+    photo = Image(pixels)
+    done = small_sighted(photo)
+    # Halved, the square covers whole small pixels; bilinear, its rim fades over one of them, 2 px wide.
+    assert done.mask[11:19, 11:29].min() > 0
+    far = np.ones((30, 40), bool)
+    far[8:22, 8:32] = False
+    assert not done.mask[far].any()
+    np.testing.assert_array_equal(done.image.pixels[done.mask == 0], pixels[done.mask == 0])
+    assert set(done.image.pixels[13:17, 13:27].flat) == {HALF}
+
+
+def test_detail_that_the_small_picture_cannot_hold_stays(small_sighted):
+    pixels = np.full((30, 40, 3), 255, np.uint8)
+    pixels[10:20, 16:22:2] = 245
+    done = small_sighted(Image(pixels))
+    # The small picture's mean of 250 becomes 127.5: every pixel of the stripe loses 122.5, light and dark alike.
+    np.testing.assert_allclose(done.image.pixels[14, 17:20, 0], [255 - 122.5, 245 - 122.5, 255 - 122.5], atol=1)
+
+
+def test_a_small_photo_is_looked_at_as_it_is(small_sighted):
+    photo = marked_photo(20, 12)
+    photo.pixels[3, 3] = 255
+    done = small_sighted(photo)
+    np.testing.assert_array_equal(done.mask > 0, (photo.pixels == 255).all(axis=2))
+
+
+def test_a_users_mask_holds_to_the_pixel_on_a_large_photo_too(small_sighted):
+    photo = Image(np.full((30, 40, 3), 100, np.uint8))
+    brushed = np.zeros((30, 40), bool)
+    brushed[11:18, 7:24] = True
+    done = small_sighted(photo, mask=brushed)
+    np.testing.assert_array_equal(done.mask > 0, brushed)
+    np.testing.assert_array_equal(done.image.pixels[~brushed], photo.pixels[~brushed])
+    assert set(done.image.pixels[13:16, 10:21].flat) == {HALF}
+
+
+def run(*args: str):
+    return CliRunner().invoke(cli.app, ["unwatermark", *args], prog_name="restore")
+
+
+@pytest.fixture
+def photo(models, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    PillowImage.fromarray(marked_photo().pixels).save("photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_the_command_writes_photo_and_mask_and_says_how_much_was_marked(photo):
+    result = run("photo.png", "-o", "out.png", "--mask", "mask.png")
+    assert result.exit_code == 0, result.stderr
+    # 3.33 %.
+    assert result.stderr.startswith("photo.png: mark on 3.3 % of it taken off -> out.png")
+    mask = np.asarray(PillowImage.open("mask.png"))
+    assert mask.shape == (40, 60)
+    before, after = read(Path("photo.png")).pixels, read(Path("out.png")).pixels
+    np.testing.assert_array_equal(after[mask == 0], before[mask == 0])
+    assert set(after[mask > 0].flat) == {HALF}
+
+
+def test_the_mask_that_was_written_may_be_given_back(photo):
+    run("photo.png", "-o", "out.png", "--mask", "mask.png")
+    assert run("photo.png", "-o", "again.png", "--mask-in", "mask.png").exit_code == 0
+    np.testing.assert_array_equal(read(Path("again.png")).pixels, read(Path("out.png")).pixels)
+
+
+def test_json_tells_the_share(photo):
+    row = json.loads(run("photo.png", "-o", "out.png", "--json").stdout)
+    assert row["found"] == {"marked": round(80 / 2400, 6)}
+    assert row["status"] == "done"
+
+
+def test_a_photo_without_a_mark_is_copied_byte_for_byte_and_that_is_said(photo):
+    PillowImage.fromarray(np.full((9, 9, 3), 80, np.uint8)).save("plain.jpg", quality=80)
+    result = run("plain.jpg", "-o", "out.jpg", "--mask", "mask.png")
+    assert "plain.jpg: no mark found, left as it is" in result.stderr
+    assert Path("out.jpg").read_bytes() == Path("plain.jpg").read_bytes()
+    assert not np.asarray(PillowImage.open("mask.png")).any()
+
+
+def test_several_photos_give_several_masks_in_a_folder(photo):
+    PillowImage.fromarray(marked_photo().pixels).save("other.png")
+    assert run("photo.png", "other.png", "-o", "out", "--mask", "masks").exit_code == 0
+    assert sorted(p.name for p in Path("masks").iterdir()) == ["other-mask.png", "photo-mask.png"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("photo.png -o out.png --mask mask.jpg", "--mask mask.jpg: such a file would blur the mask. Use .png"),
+        ("photo.png -o out.png --mask photo.png", "--mask photo.png: the same file as an input or an output"),
+        ("photo.png -o out.png --mask out.png", "--mask out.png: the same file as an input or an output"),
+        ("photo.png -o out.png --mask old.png", "old.png is there already. Replace it with --overwrite"),
+        ("photo.png other.png -o out --mask m.png", "--mask m.png: several masks need a folder"),
+        ("photo.png -o out.png --mask-in gone.png", "gone.png: no such file"),
+    ],
+)
+def test_a_mask_that_cannot_be_is_refused_before_any_work(photo, args, message):
+    for name in ("old.png", "other.png"):
+        PillowImage.fromarray(marked_photo().pixels).save(name)
+    result = run(*args.split())
+    assert result.exit_code in {1, 2}
+    assert message in result.stderr
+    assert not Path("out.png").exists()
+
+
+def test_a_mask_that_does_not_fit_fails_that_photo_alone(photo):
+    PillowImage.fromarray(marked_photo(20, 40).pixels).save("small.png")
+    PillowImage.fromarray(np.full((40, 60), 255, np.uint8)).save("white.png")
+    result = run("small.png", "photo.png", "-o", "out", "--mask-in", "white.png")
+    assert result.exit_code == 1
+    assert "small.png: the mask has 60 x 40 pixels, the upright picture 40 x 20" in result.stderr
+    assert [p.name for p in Path("out").iterdir()] == ["photo.png"]
+
+
+def test_a_mask_is_what_is_white_and_not_transparent(tmp_path):
+    levels = np.zeros((2, 3, 4), np.uint8)
+    levels[0, 0] = (255, 255, 255, 255)
+    levels[0, 1] = (255, 255, 255, 0)
+    levels[0, 2] = (100, 100, 100, 255)
+    PillowImage.fromarray(levels, "RGBA").save(tmp_path / "brush.png")
+    assert read_mask(tmp_path / "brush.png").tolist() == [[True, False, False], [False, False, False]]
