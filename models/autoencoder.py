@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.blocks import EdgeKernel, LargeKernelBlock, ResidualBlock, down, up
+from models.blocks import UPSAMPLINGS, EdgeKernel, LargeKernelBlock, ResidualBlock, down
 
 
 class ConvAutoencoder(nn.Module):
@@ -18,6 +18,7 @@ class ConvAutoencoder(nn.Module):
 
     `channels` holds the feature count of each level, finest first; `blocks` the residual blocks
     of each level, in the encoder and again in the decoder (the deepest level has them once).
+    `upsampling` is transposed or nearest, `activation` as the blocks take it.
     `large_kernels` puts 7x7 depthwise blocks into the deepest level, `edge_kernels` trains each
     3x3 kernel there and above as a sum that `fold` turns into one; docs/decisions say what each brings.
     """
@@ -33,6 +34,7 @@ class ConvAutoencoder(nn.Module):
         bias: bool = True,
         large_kernels: bool = False,
         edge_kernels: bool = False,
+        upsampling: str = "transposed",
     ) -> None:
         super().__init__()
         if len(channels) != len(blocks) or len(channels) < 2:
@@ -51,7 +53,8 @@ class ConvAutoencoder(nn.Module):
         self.encoder = nn.ModuleList(stack(i) for i in range(levels - 1))
         self.downs = nn.ModuleList(down(channels[i], channels[i + 1], bias=bias) for i in range(levels - 1))
         self.bottom = stack(levels - 1, deepest)
-        self.ups = nn.ModuleList(up(channels[i + 1], channels[i], bias=bias) for i in range(levels - 1))
+        grow = UPSAMPLINGS[upsampling]
+        self.ups = nn.ModuleList(grow(channels[i + 1], channels[i], bias=bias) for i in range(levels - 1))
         self.decoder = nn.ModuleList(stack(i) for i in range(levels - 1))
         self.tail = nn.Conv2d(channels[0], out_channels, 3, padding=1, bias=bias)
         if edge_kernels:

@@ -36,6 +36,7 @@ class ResidualDenoiser(nn.Module):
         bias: bool = True,
         large_kernels: bool = False,
         edge_kernels: bool = False,
+        upsampling: str = "transposed",
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -48,6 +49,7 @@ class ResidualDenoiser(nn.Module):
             bias=bias,
             large_kernels=large_kernels,
             edge_kernels=edge_kernels,
+            upsampling=upsampling,
         )
 
     @property

@@ -25,21 +25,24 @@ from training.recipes import Recipe
 from training.settings import Settings
 
 #: The denoisers that were tried: what differs from `_BASE`, by name.
-_BASE: Mapping[str, Any] = {"stem": 2, "channels": (32, 64, 128, 256), "blocks": (2, 2, 2, 2)}
+_BASE: Mapping[str, Any] = {
+    "stem": 2, "channels": (32, 64, 128, 256), "blocks": (2, 2, 2, 3), "upsampling": "nearest",
+}  # fmt: skip
 VARIANTS: dict[str, Mapping[str, Any]] = {
     "base": {},
+    "transposed upsampling": {"upsampling": "transposed"},
+    "shallow bottom": {"blocks": (2, 2, 2, 2)},
     "stem 4": {"stem": 4, "channels": (64, 128, 256), "blocks": (3, 3, 2)},
-    "three levels": {"channels": (32, 64, 160), "blocks": (2, 2, 5)},
-    "deep bottom": {"blocks": (1, 2, 2, 4)},
+    "three levels": {"channels": (32, 64, 160), "blocks": (2, 2, 6)},
     "deep top": {"blocks": (3, 2, 1, 2)},
     "wide top": {"channels": (48, 80, 128, 192), "blocks": (1, 2, 2, 2)},
     "no biases": {"bias": False},
     "leaky ReLU": {"activation": "leaky"},
     "SiLU": {"activation": "silu"},
-    "large kernels at the bottom": {"large_kernels": True, "blocks": (2, 2, 2, 4)},
+    "large kernels at the bottom": {"large_kernels": True, "blocks": (2, 2, 2, 5)},
     "edge kernels, folded": {"edge_kernels": True},
-    "best: deep": {"blocks": (6, 6, 3, 2)},
-    "best: wide": {"channels": (56, 96, 144, 224), "blocks": (2, 3, 3, 2)},
+    "best: deep": {"blocks": (7, 6, 4, 3)},
+    "best: wide": {"channels": (64, 96, 144, 256), "blocks": (3, 3, 2, 2)},
 }
 
 

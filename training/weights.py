@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.blocks import NearestUp
 from training import TrainingError
 
 
@@ -33,20 +34,18 @@ def start_from(path: Path, network: nn.Module) -> None:
     The network may be deeper or wider than the file's: blocks that the file lacks stay as they were
     made, and where a layer is wider the old features keep their places, with the new inputs' weights
     zero, so that the answer is at first the file's own (Net2Net, Chen et al. 2016, arXiv:1511.05641).
+    Where the file has a transposed convolution and the network repeats values, the mean over the four
+    phases is taken: near the file's answer, not equal.
     Raises TrainingError if a weight of the file has no place in the network, or the file is not ours.
     """
-    weights = _from_onnx(path, network) if path.suffix == ".onnx" else _from_checkpoint(path)
+    weights = _from_onnx(path, network) if path.suffix == ".onnx" else _from_checkpoint(path, network)
     places = network.state_dict()
     for name, old in weights.items():
         new = places.get(name)
         if new is None or new.ndim != old.ndim or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
             has = "no such weight" if new is None else f"one of {tuple(new.shape)}"
             raise TrainingError(f"{path}: {name} of {tuple(old.shape)}, where the network has {has}.")
-        _put(old.to(new), new, inputs_first=name.rpartition(".")[0] in _transposed(network))
-
-
-def _transposed(network: nn.Module) -> set[str]:
-    return {name for name, part in network.named_modules() if isinstance(part, nn.ConvTranspose2d)}
+        _put(old.to(new), new, inputs_first=name.rpartition(".")[0] in _layers(network, nn.ConvTranspose2d))
 
 
 def _put(old: Tensor, new: Tensor, *, inputs_first: bool) -> None:
@@ -58,8 +57,16 @@ def _put(old: Tensor, new: Tensor, *, inputs_first: bool) -> None:
     new[tuple(slice(side) for side in old.shape)] = old
 
 
-def _from_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    weights: Mapping[str, Tensor] = load_checkpoint(path, torch.device("cpu"))["ema"]
+def _layers(network: nn.Module, kind: type[nn.Module]) -> set[str]:
+    return {name for name, part in network.named_modules() if isinstance(part, kind)}
+
+
+def _from_checkpoint(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
+    weights: dict[str, Tensor] = load_checkpoint(path, torch.device("cpu"))["ema"]
+    for layer in _layers(network, NearestUp):
+        name = f"{layer}.weight"
+        if name in weights and weights[name].shape[2:] == (2, 2):
+            weights[name] = weights[name].mean(dim=(2, 3), keepdim=True).transpose(0, 1)
     return weights
 
 
@@ -74,7 +81,7 @@ def _from_onnx(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
         model = onnx.load(path)
     except Exception:  # noqa: BLE001 - protobuf's DecodeError, without a dependency on protobuf for its name
         raise TrainingError(f"{path}: not an ONNX file") from None
-    transposed = _transposed(network)
+    transposed, repeated = (_layers(network, kind) for kind in (nn.ConvTranspose2d, NearestUp))
     weights = {}
     for tensor in model.graph.initializer:
         name = tensor.name.removeprefix("net/").removesuffix("/half")
@@ -84,6 +91,9 @@ def _from_onnx(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
         values = numpy_helper.to_array(tensor).astype(np.float32)
         if layer in transposed:
             values = _unshuffled(values, network.get_submodule(layer))
+        elif layer in repeated and len(values) > len(network.get_submodule(layer).weight):
+            # The file's phases lie side by side: see `_upsample_by_shuffling` of training.export.
+            values = values.reshape(-1, 4, *values.shape[1:]).mean(axis=1)
         weights[name] = torch.from_numpy(values.copy())
     if not weights:
         raise TrainingError(f"{path}: holds no weight under a name of ours")
