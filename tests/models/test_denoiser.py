@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import build, names
-from models.blocks import ResidualBlock
+from models.blocks import NearestUp, ResidualBlock
 from models.denoiser import ResidualDenoiser
 
 TINY = {"channels": (4, 4, 4), "blocks": (1, 1, 1)}
@@ -39,6 +39,18 @@ def seen_radius(network: ResidualDenoiser) -> int:
 def test_reach_is_the_radius_that_the_gradient_finds(stem):
     network = ResidualDenoiser(stem=stem, **TINY)
     assert seen_radius(network) == network.reach
+
+
+def test_repeating_values_sees_as_far_as_a_transposed_convolution():
+    network = ResidualDenoiser(**TINY, upsampling="nearest")
+    assert seen_radius(network) == network.reach == ResidualDenoiser(**TINY).reach
+
+
+def test_each_value_is_repeated_four_times_after_its_convolution():
+    up = NearestUp(1, 1, bias=False)
+    nn.init.constant_(up.weight, 2.0)
+    doubled = up(torch.tensor([[[[1.0, 3.0]]]]))
+    assert doubled.tolist() == [[[[2.0, 2.0, 6.0, 6.0], [2.0, 2.0, 6.0, 6.0]]]]
 
 
 def test_reach_counts_large_kernels_at_the_bottom():

@@ -53,6 +53,17 @@ def test_an_exported_file_gives_the_weights_back(tiny_checkpoint, tmp_path):
         torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=2**-11)
 
 
+@pytest.mark.parametrize("exported", [False, True])
+def test_repeated_values_begin_with_the_mean_of_the_four_phases(tiny_checkpoint, tmp_path, exported):
+    path = export_checkpoint(tiny_checkpoint, tmp_path) if exported else tiny_checkpoint
+    network = models.build("denoiser", **SMALL, upsampling="nearest")
+    start_from(path, network)
+    old = load_network(tiny_checkpoint)[0].body.ups[0]
+    phases = [old.weight[:, :, y, x].T for y in (0, 1) for x in (0, 1)]
+    torch.testing.assert_close(network.body.ups[0].weight[:, :, 0, 0], sum(phases) / 4, atol=1e-4, rtol=2**-10)
+    torch.testing.assert_close(network.body.ups[0].bias, old.bias)
+
+
 @pytest.mark.parametrize("hparams", [{"channels": (8, 8), "blocks": (1, 1)}, {"channels": (8, 12), "blocks": (0, 1)}])
 def test_a_network_with_no_place_for_a_weight_is_refused(tiny_checkpoint, hparams):
     with pytest.raises(TrainingError, match=r"where the network has (no such weight|one of)"):
