@@ -81,6 +81,7 @@ def _from_onnx(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
         model = onnx.load(path)
     except Exception:  # noqa: BLE001 - protobuf's DecodeError, without a dependency on protobuf for its name
         raise TrainingError(f"{path}: not an ONNX file") from None
+    places = network.state_dict()
     transposed, repeated = (_layers(network, kind) for kind in (nn.ConvTranspose2d, NearestUp))
     weights = {}
     for tensor in model.graph.initializer:
@@ -91,7 +92,7 @@ def _from_onnx(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
         values = numpy_helper.to_array(tensor).astype(np.float32)
         if layer in transposed:
             values = _unshuffled(values, network.get_submodule(layer))
-        elif layer in repeated and len(values) > len(network.get_submodule(layer).weight):
+        elif layer in repeated and len(values) > len(places[f"{layer}.weight"]):
             # The file's phases lie side by side: see `_upsample_by_shuffling` of training.export.
             values = values.reshape(-1, 4, *values.shape[1:]).mean(axis=1)
         weights[name] = torch.from_numpy(values.copy())
