@@ -28,6 +28,7 @@ EXTRA = {
     "training/loop.py": {"rich"},
     "training/__main__.py": {"rich"},
     "training/evaluate.py": {"cv2", "skimage", "bm3d", "rich"},
+    "training/levels_eval.py": {"skimage"},
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
     "training/graphs.py": {"onnx"},

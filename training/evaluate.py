@@ -29,6 +29,7 @@ from restore.engine import Restorer, open_model
 from restore.image import Image
 from training import TrainingError
 from training.data import SUFFIXES
+from training.levels_eval import measure_extremes, measure_levels
 from training.loop import load_network
 from training.metrics import psnr, ssim
 from training.tables import UNCHANGED_DB, CleanRow, PhotoRow, Report, Row, Score
@@ -69,7 +70,9 @@ def measure(
     sigmas: Sequence[int],
     seed: int = 0,
     limit: int | None = None,
+    every: int = 1,
     clean: bool = False,
+    levels: bool = False,
     photos: Path | None = None,
     threads: int | None = None,
     cache: Path | None = None,
@@ -82,7 +85,8 @@ def measure(
     """
     # Models first: a name that is wrong should not cost the minutes of a baseline.
     opened = [model_methods(name, threads=threads) for name in models]
-    pictures = read_pictures(folder, limit=limit)
+    pictures = read_pictures(folder, limit=limit, every=every)
+    pairs = read_pairs(photos, limit=limit, every=every) if photos else []
     rows = evaluate(pictures, [NOISY], sigmas=sigmas, seed=seed)
     for baseline in baselines:
         try:
@@ -97,17 +101,22 @@ def measure(
         seed=seed,
         rows=rows,
         clean=evaluate_clean(pictures, restorers) if clean else [],
-        photos=evaluate_photos(photos, restorers, baselines=baselines, limit=limit, cache=cache) if photos else [],
-        photo_data=f"{photos.name}, {len(read_pairs(photos, limit=limit))} pairs" if photos else "",
+        photos=evaluate_photos(pairs, restorers, baselines=baselines, cache=cache) if pairs else [],
+        photo_data=f"{photos.name}, {len(pairs)} pairs" if photos else "",
+        levels=measure_levels(pictures, pairs, restorers, seed=seed) if levels else [],
+        extremes={name: measure_extremes(pictures, r, seed=seed) for name, r in restorers.items()} if levels else {},
         command=command,
     )
 
 
-def read_pictures(folder: Path, *, limit: int | None = None) -> list[Image]:
-    """The pictures that lie in `folder`, by name, the first `limit` of them. Raises TrainingError if there is none."""
+def read_pictures(folder: Path, *, limit: int | None = None, every: int = 1) -> list[Image]:
+    """The pictures that lie in `folder`, by name: one of `every`, the first `limit` of these.
+
+    Raises TrainingError if there is none.
+    """
     if not folder.is_dir():
         raise TrainingError(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:limit]
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[::every][:limit]
     if not paths:
         raise TrainingError(f"{folder}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
     return [image_module.read(path) for path in paths]
@@ -203,12 +212,12 @@ def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer])
     return rows
 
 
-def read_pairs(folder: Path, *, limit: int | None = None) -> list[tuple[Path, Path]]:
+def read_pairs(folder: Path, *, limit: int | None = None, every: int = 1) -> list[tuple[Path, Path]]:
     """Noisy photo and truth, *real.* and *mean.* as the PolyU set names them (Xu et al. 2018, arXiv:1804.02603).
 
     Raises TrainingError if there is none.
     """
-    noisy = sorted(path for path in folder.glob("*real.*") if path.suffix.lower() in SUFFIXES)[:limit]
+    noisy = sorted(path for path in folder.glob("*real.*") if path.suffix.lower() in SUFFIXES)[::every][:limit]
     pairs = [(path, path.with_name(path.name.replace("real.", "mean."))) for path in noisy]
     if not pairs or not all(truth.is_file() for _, truth in pairs):
         raise TrainingError(f"{folder}: no pairs NAMEreal.jpg and NAMEmean.jpg in this folder")
@@ -226,24 +235,23 @@ class PhotoMethod:
 
 
 def evaluate_photos(
-    folder: Path,
+    pairs: Sequence[tuple[Path, Path]],
     restorers: Mapping[str, Restorer],
     *,
     baselines: Sequence[str] = (),
-    limit: int | None = None,
     cache: Path | None = None,
 ) -> list[PhotoRow]:
-    """One row a method over the pairs of `folder`: the noisy photos, baselines at each single strength, the models."""
+    """One row a method over pairs of noisy photo and truth: the noisy photos, baselines at each single strength, the models."""
     console = Console(stderr=True)
-    pairs = [tuple(image_module.read(path).pixels for path in pair) for pair in read_pairs(folder, limit=limit)]
-    hashes = [hashlib.sha256(noisy.tobytes()).hexdigest()[:24] for noisy, _ in pairs]
-    before = [_quality(noisy, truth) for noisy, truth in pairs]
+    pictures = [tuple(image_module.read(path).pixels for path in pair) for pair in pairs]
+    hashes = [hashlib.sha256(noisy.tobytes()).hexdigest()[:24] for noisy, _ in pictures]
+    before = [_quality(noisy, truth) for noisy, truth in pictures]
     rows = []
     for method in _photo_methods(restorers, baselines, console):
         memory = _Memory(cache, method.version)
         found = []
-        for index, (noisy, truth) in enumerate(_tracked(pairs, method.name, console)):
-            key = f"{hashes[index]}/{index}"
+        for index, (noisy, truth) in enumerate(_tracked(pictures, method.name, console)):
+            key = hashes[index]
             if key not in memory.scores:
                 started = time.perf_counter()
                 answer = method.denoise(noisy)

@@ -41,6 +41,7 @@ def _denoise_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     parser.add_argument("--limit", type=int, metavar="N", help="the first N pictures by name (default: all)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="one picture in N alone (default: all)")
     parser.add_argument(
         "--baselines", nargs="+", default=[], choices=("nlm", "bm3d"),
         help="nlm: OpenCV's non-local means; bm3d: where the package of that name is installed",
@@ -51,6 +52,10 @@ def _denoise_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--clean", action="store_true", help="also what the models do to pictures without noise")
     parser.add_argument(
+        "--levels", action="store_true",
+        help="also how well the level is found, and whether dark and bright parts keep their mean",
+    )  # fmt: skip
+    parser.add_argument(
         "--cache", type=Path, default=Path("runs/cache"), metavar="DIR",
         help="where the baselines' scores are kept (default: runs/cache)",
     )  # fmt: skip
@@ -59,7 +64,7 @@ def _denoise_flags(parser: argparse.ArgumentParser) -> None:
 def _measure_denoisers(args: argparse.Namespace, command: str) -> Measured:
     from training.evaluate import measure
 
-    demand_at_least(args, sigma=1, seed=0, limit=1)
+    demand_at_least(args, sigma=1, seed=0, limit=1, every=1)
     return measure(
         args.data,
         models=[args.task] if args.model is None else args.model,
@@ -67,7 +72,9 @@ def _measure_denoisers(args: argparse.Namespace, command: str) -> Measured:
         sigmas=args.sigma,
         seed=args.seed,
         limit=args.limit,
+        every=args.every,
         clean=args.clean,
+        levels=args.levels,
         photos=args.photos,
         threads=args.threads,
         cache=args.cache,

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from training import TrainingError
+from training.levels_eval import Extremes, LevelRow, levels_markdown
 
 #: What an answer that equals its picture counts as in a mean, in dB, instead of infinity.
 UNCHANGED_DB = 100.0
@@ -68,6 +69,8 @@ class Report:
     clean: Sequence[CleanRow] = ()
     photos: Sequence[PhotoRow] = ()
     photo_data: str = ""
+    levels: Sequence[LevelRow] = ()
+    extremes: Mapping[str, Extremes] = field(default_factory=dict)
     command: str = ""
     made_with: Mapping[str, str] = field(default_factory=lambda: {"torch": torch.__version__, "numpy": np.__version__})
 
@@ -77,6 +80,7 @@ class Report:
         for row in plain["rows"]:
             row["scores"] = {sigma: score._asdict() for sigma, score in row["scores"].items()}
         plain["markdown"] = self.to_markdown()
+        plain["extremes"] = {name: found._asdict() for name, found in self.extremes.items()}
         plain["published"] = self.published()
         return json.dumps(plain, indent=2) + "\n"
 
@@ -128,6 +132,8 @@ class Report:
                     for row in self.photos
                 ),
             ]
+        if self.levels:
+            lines += levels_markdown(self.levels, dict(self.extremes))
         return "\n".join(lines)
 
 

@@ -255,7 +255,9 @@ def pairs(tmp_path):
 
 
 def test_photos_are_measured_as_they_are(pairs, smoother):
-    noisy, model = evaluate.evaluate_photos(pairs, {"denoise-fast": open_model(smoother / "denoise-fast.onnx")})
+    noisy, model = evaluate.evaluate_photos(
+        evaluate.read_pairs(pairs), {"denoise-fast": open_model(smoother / "denoise-fast.onnx")}
+    )
     expected = (-20 * math.log10(10 / 255) - 20 * math.log10(1 / 255)) / 2
     assert noisy.psnr == pytest.approx(expected, abs=1e-4)
     assert (noisy.worse, noisy.model, model.model) == (0.0, None, "denoise-fast")
@@ -268,7 +270,7 @@ def test_the_share_made_worse_is_told(pairs):
         return types.SimpleNamespace(image=Image(np.where(image.pixels > 105, 100, 90).astype(np.uint8)))
 
     blacken.spec = types.SimpleNamespace(name="spoiler")
-    spoiler = evaluate.evaluate_photos(pairs, {"spoiler": blacken})[1]
+    spoiler = evaluate.evaluate_photos(evaluate.read_pairs(pairs), {"spoiler": blacken})[1]
     # a, of 110, becomes the truth; b, of 101, becomes 90.
     assert spoiler.worse == 0.5
 
