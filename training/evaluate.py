@@ -241,7 +241,7 @@ def evaluate_photos(
     baselines: Sequence[str] = (),
     cache: Path | None = None,
 ) -> list[PhotoRow]:
-    """One row a method over pairs of noisy photo and truth: the noisy photos, baselines at each strength, the models."""
+    """One row a method over pairs of noisy photo and truth: the noisy photos, baselines at each strength, models."""
     console = Console(stderr=True)
     pictures = [tuple(image_module.read(path).pixels for path in pair) for pair in pairs]
     hashes = [hashlib.sha256(noisy.tobytes()).hexdigest()[:24] for noisy, _ in pictures]
