@@ -11,6 +11,7 @@ import pytest
 from restore import store
 from restore.engine import open_model
 from restore.image import Image, read
+from training.levels_eval import extremes
 
 ROOT = Path(__file__).parents[1]
 CBSD68 = ROOT.parent / "shared/data/test/CBSD68"
@@ -52,6 +53,29 @@ def test_the_shipped_denoiser_leaves_no_seam(make_photo):
     image = Image(np.rint(noisy.clip(0, 255)).astype(np.uint8))
     whole = denoise(image, tile=None, sigma=25 / 255).image.pixels
     np.testing.assert_array_equal(denoise(image, tile=512, sigma=25 / 255).image.pixels, whole)
+
+
+@pytest.mark.parametrize("name", [e.name for e in store.entries() if e.task == "denoise"])
+def test_a_scans_sixteen_bits_come_out_without_banding(name):
+    ramp = np.linspace(20_000, 22_000, 256)[None, :, None] + np.zeros((128, 1, 3))
+    noisy = ramp + np.random.default_rng(0).normal(0, 5 * 257, ramp.shape)
+    scan = Image(np.rint(noisy).astype(np.uint16))
+    restored = open_model(name, device="cpu")(scan).image.pixels
+    assert restored.dtype == np.uint16
+    # 8 bits would leave nine levels of this ramp.
+    assert len(np.unique(restored)) > 1000
+
+
+@pytest.mark.parametrize("name", [e.name for e in store.entries() if e.task == "denoise"])
+def test_night_and_snow_keep_their_mean(name, make_photo):
+    clean = make_photo(256, 256).astype(np.float32) / 255
+    clean[:, :96] = clean[:, :96] * 12 / 255 + 2 / 255
+    clean[:, 160:] = clean[:, 160:] * 12 / 255 + 241 / 255
+    noisy = clean + np.random.default_rng(0).normal(0, 25 / 255, clean.shape).astype(np.float32)
+    restored = open_model(name, device="cpu").run_array(noisy, sigma=25 / 255)["restored"]
+    for errors in extremes(clean, restored):
+        assert len(errors) > 300
+        assert abs(np.mean(errors)) < 0.5
 
 
 @pytest.mark.skipif(not CBSD68.is_dir(), reason="needs the pictures of CBSD68, which may not be shipped")
