@@ -29,6 +29,7 @@ EXTRA = {
     "training/__main__.py": {"rich"},
     "training/evaluate.py": {"cv2", "skimage", "bm3d", "rich"},
     "training/levels_eval.py": {"skimage"},
+    "training/unwatermark_eval.py": {"cv2", "rich"},
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
     "training/graphs.py": {"onnx"},

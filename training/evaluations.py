@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from training import TrainingError
+from training import TrainingError, unwatermark_eval
 
 
 class Measured(Protocol):
@@ -98,5 +98,12 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/test/CBSD68 --model denoise-fast --baselines nlm --out report.json",
         add_flags=_denoise_flags,
         measure=_measure_denoisers,
+    ),
+    "unwatermark": Evaluation(
+        title="PSNR, SSIM, RMSE and the mask's F1 and IoU of watermark removers on three sets made by seed",
+        description=f"Print tables over sets that are made by seed.\n\n{unwatermark_eval.__doc__}",
+        example="--data ../shared/data/photos --marks ../shared/data --baselines --out report.json",
+        add_flags=unwatermark_eval.add_flags,
+        measure=unwatermark_eval.measure,
     ),
 }
