@@ -44,7 +44,8 @@ def _shapes(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> Shapes:
     session = ort.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     answers = session.run(named, dict(inputs))
     shapes = {name: tuple(answer.shape) for name, answer in zip(named, answers, strict=True)}
-    return shapes | {name: tuple(value.shape) for name, value in inputs.items()}
+    constants = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    return constants | shapes | {name: tuple(value.shape) for name, value in inputs.items()}
 
 
 class _Walk:

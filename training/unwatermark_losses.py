@@ -14,7 +14,7 @@ from training.watermarks import MarkedPair, Watermark
 
 #: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
 #: error inside it counts for as much as one that is spread over the whole.
-_INSIDE, _COARSE, _MASK, _DICE, _PLANES = 1.0, 0.5, 0.1, 0.1, 0.5
+_INSIDE, _COARSE, _MASK, _DICE, _PLANES = 1.0, 0.25, 3.0, 0.5, 0.25
 #: Pixels that Dice's sums start from: a picture without a mark has a finite loss, and a small one if few are found.
 _SMOOTH = 64.0
 

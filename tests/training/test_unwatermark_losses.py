@@ -56,8 +56,8 @@ def test_opacity_and_mark_count_inside_the_mark_alone(pair):
     answers = right(pair)._replace(alpha=pair.alpha + outside)
     assert unwatermark_loss(answers, pair, L1).tolist() == [0.0, 0.0]
     answers = right(pair)._replace(alpha=pair.alpha + 0.4)
-    # Half of L1's 0.4, in the first picture, which has a mark.
-    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([0.2, 0.0])
+    # A quarter of L1's 0.4, in the first picture, which has a mark.
+    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([0.1, 0.0])
 
 
 def test_what_a_user_brushed_counts_as_inside(pair):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from training import TrainingError
@@ -37,29 +37,8 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fonts and logos as in the data folder: of each split one logo and one font, Pillow's own under many names."""
-    root = tmp_path_factory.mktemp("assets")
-    (root / "fonts").mkdir()
-    (root / "logos").mkdir()
-    font = ImageFont.load_default(20)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    families = {
-        split: next(f"Family {i}" for i in range(99) if family_split(f"Family {i}") == split) for split in SPLITS
-    }
-    fonts, logos = ["file\tfamily\tcategory"], ["file\tkind\tsplit"]
-    for index, split in enumerate(SPLITS):
-        (root / "fonts" / f"{split}.ttf").write_bytes(font.font_bytes)
-        fonts.append(f"{split}.ttf\t{families[split]}\tsans-serif")
-        logo = np.zeros((20, 24, 4), np.uint8)
-        # A square in two colours, of which one channel tells the split.
-        logo[2:18, 2:22] = (250, 10 + 40 * index, 20, 255)
-        logo[6:14, 6:18, :3] = (20, 60, 240)
-        Image.fromarray(logo).save(root / "logos" / f"{split}.png")
-        logos.append(f"{split}.png\tbrand\t{split}")
-    (root / "fonts" / "FONTS.tsv").write_text("\n".join(fonts) + "\n", encoding="utf-8")
-    (root / "logos" / "LOGOS.tsv").write_text("\n".join(logos) + "\n", encoding="utf-8")
-    return root
+def folder(mark_folder: Path) -> Path:
+    return mark_folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,105 @@
+"""Watermark removal, measured: the sets, the figures by hand, and what is published."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from restore.engine import open_model
+from restore.image import Image
+from training import TrainingError
+from training.__main__ import main
+from training.data import Member
+from training.tables import published_figures
+from training.unwatermark_eval import Kept, MarkReport, Row, Scores, _crop, _inpaint, _mean, measure, spread
+
+
+def test_an_exported_remover_leaves_what_its_mask_leaves_out(tiny_remover, make_photo):
+    remove = open_model(tiny_remover, device="cpu")
+    assert [tensor.name for tensor in remove.spec.tensors] == ["mask_in", "use_mask"]
+    photo = Image(make_photo(45, 70))
+    whole, tiled = remove(photo, tile=None), remove(photo, tile=48)
+    untouched = whole.mask == 0
+    assert 0 < untouched.sum() < untouched.size
+    np.testing.assert_array_equal(whole.image.pixels[untouched], photo.pixels[untouched])
+    # A level of the mask, and of the picture, for sums in another order.
+    np.testing.assert_allclose(tiled.mask.astype(int), whole.mask, atol=1)
+    np.testing.assert_allclose(tiled.image.pixels.astype(int), whole.image.pixels, atol=1)
+
+
+def test_one_run_measures_three_sets_and_unmarked_photos(tiny_remover, photo_folder, mark_folder, tmp_path, capsys):
+    out = tmp_path / "report.json"
+    words = ["eval", "unwatermark", "--data", str(photo_folder), "--marks", str(mark_folder)]
+    words += ["--model", str(tiny_remover), "--clwd", "2", "--hard", "1", "--large", "1", "--megapixels", "0.02"]
+    words += ["--unmarked", "5", "--baselines", "--told", "--sheets", str(tmp_path / "sheets"), "--out", str(out)]
+    assert main(words) == 0
+    plain = json.loads(out.read_text())
+    assert plain["pictures"] == {"clwd": 2, "hard": 1, "large": 1}
+    assert [row["method"] for row in plain["rows"]["hard"]] == [
+        "nothing done", "Telea, told the mask", "Navier-Stokes, told the mask", "`unwatermark-fast`",
+        "`unwatermark-fast`, told the mask",
+    ]  # fmt: skip
+    # The split has one photo.
+    assert plain["kept"][0]["photos"] == 1
+    assert plain["strayed"] == 0
+    assert plain["markdown"] in capsys.readouterr().out
+    assert (tmp_path / "sheets/clwd.png").is_file()
+    figures = published_figures(out, "unwatermark-fast").figures
+    assert set(figures) == {f"{f}/{s}" for f in ("psnr", "f1", "iou") for s in plain["pictures"]} | {"kept/unmarked"}
+
+
+def test_published_are_the_networks_own_figures():
+    scores = Scores(30.0, 0.9, 8.0, 20.0, 0.8, 0.7, 0.1)
+    rows = {"clwd": [Row(method="nothing done", scores=scores), Row(method="`m`", scores=scores, model="m")]}
+    report = MarkReport(command="c", split="test", pictures={"clwd": 1}, rows=rows)
+    report.kept.append(Kept(method="m", identical=49, photos=50))
+    wanted = {"psnr/clwd": 30.0, "f1/clwd": 0.8, "iou/clwd": 0.7, "kept/unmarked": 0.98}
+    assert report.published() == {"m": wanted}
+    assert "49 of 50 (98.0%)" in report.to_markdown()
+
+
+def test_a_mean_leaves_out_what_a_picture_does_not_have():
+    nan = float("nan")
+    one, two = Scores(20, 0.5, 2, nan, nan, nan, 1), Scores(30, 0.7, 4, 6, nan, nan, 3)
+    mean = _mean([one, two])
+    assert mean[:4] == pytest.approx((25, 0.6, 3, 6))
+    assert np.isnan(mean.f1)
+
+
+def test_inpainting_works_inside_the_mask_alone():
+    marked = np.full((20, 20, 3), 90, np.uint8)
+    marked[8:11, 8:11] = 255
+    truth = (marked == 255).all(axis=2)
+    for flow in (False, True):
+        answer, mask = _inpaint(marked, truth, flow=flow)
+        # Rounding moves the plain ground by a level; outside nothing moves.
+        np.testing.assert_allclose(answer.astype(int), 90, atol=1)
+        assert set(answer[~truth].flat) == {90}
+        np.testing.assert_array_equal(mask, 255 * truth)
+
+
+def test_a_square_is_cut_from_a_photo_of_any_size():
+    for height, width in ((300, 400), (100, 90)):
+        photo = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+        assert _crop(photo, np.random.default_rng(0)).shape == (3, 256, 256)
+
+
+def test_the_order_of_photos_is_fixed_and_holds_each_once(tmp_path):
+    photos = [Member(tmp_path / f"{i}", f"{i}", "test") for i in range(20)]
+    mixed = spread(photos)
+    assert mixed != photos
+    assert mixed == spread(photos)
+    assert sorted(mixed, key=lambda m: int(m.name)) == photos
+
+
+def test_a_model_for_another_task_is_refused(tiny_denoiser, photo_folder, mark_folder):
+    args = argparse.Namespace(
+        data=photo_folder, marks=mark_folder, model=[str(tiny_denoiser)], split="test", threads=1, clwd=1, hard=0,
+        large=0, unmarked=0,
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match="denoise-fast is for the task denoise"):
+        measure(args, "")
