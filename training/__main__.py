@@ -141,11 +141,13 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     _describe(
         parser,
         "Train the variants of the denoiser that training/compare.py lists, all on the same photos for the\n"
-        "same steps; then time them and print a table. Variants that RUN holds already are not trained again.",
+        "same steps; then time them and print a table. Variants that RUN holds already are not trained again.\n"
+        "With --ways the network stays, and what differs is how it is trained.",
         "compare --data runs/packs/large --steps 600 --patches 96 --plot docs/decisions/variants.png",
     )
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
-    parser.add_argument("--run", type=Path, default=_RUNS / "compare", metavar="DIR", help="(default: runs/compare)")
+    parser.add_argument("--ways", action="store_true", help="vary the training in place of the network")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="(default: runs/compare, or runs/ways)")
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these alone (default: all)")
     parser.add_argument("--train-only", action="store_true", help="leave the timing for a quiet moment")
     parser.add_argument("--time-only", action="store_true", help="time what was trained before")
@@ -165,12 +167,19 @@ def _compare(args: argparse.Namespace) -> None:
     from training import compare
     from training.data import PhotoSet
 
-    if not args.time_only:
+    run = args.run or _RUNS / ("ways" if args.ways else "compare")
+    if args.ways or not args.time_only:
         photos, val = (PhotoSet.load(args.data, split, device=torch.device("cpu")) for split in ("train", "val"))
+    if args.ways:
+        names = args.only or list(compare.TRAININGS)
+        found = compare.train_ways(recipe, settings, photos, val, names=names, run=run)
+        print(compare.ways_to_markdown(found))
+        return
+    if not args.time_only:
         names = args.only or list(compare.VARIANTS)
-        compare.train_variants(recipe, settings, photos, val, names=names, run=args.run)
+        compare.train_variants(recipe, settings, photos, val, names=names, run=run)
     if not args.train_only:
-        outcomes = compare.time_variants(args.run, rounds=args.rounds, threads=args.threads)
+        outcomes = compare.time_variants(run, rounds=args.rounds, threads=args.threads)
         print(compare.to_markdown(outcomes))
         if args.plot:
             compare.plot(outcomes, args.plot)

@@ -1,4 +1,7 @@
-"""Which network for the money: variants trained on an equal budget, held against the time that they take."""
+"""Which network for the money, and what each part of the training brings: variants on an equal budget.
+
+Networks are held against the time that they take; ways of training against the recipe's own.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,20 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
     "best: deep": {"blocks": (7, 6, 4, 3)},
     "best: wide": {"channels": (64, 96, 144, 256), "blocks": (3, 3, 2, 2)},
 }
+#: The ways of training that were tried: what differs from the recipe's settings, by name.
+TRAININGS: dict[str, Mapping[str, Any]] = {
+    "as the recipe": {},
+    "L1": {"loss": "l1"},
+    "mean squared error": {"loss": "mse"},
+    "faint noise not weighted": {"weight_by_sigma": False},
+    "small crops": {"patches": (64,)},
+    "large crops": {"patches": (128,)},
+    "weights not averaged": {"ema": 0.0},
+    "gradient not clipped": {"clip": 0.0},
+    "rate not lowered": {"final_rate": 0.99},
+    "AdamW alone": {"optimizer": "adamw"},
+    "colours varied": {"augment": True},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +80,9 @@ def train_variants(
     recipe: Recipe, settings: Settings, photos: PhotoSet, val: PhotoSet, *, names: Sequence[str], run: Path
 ) -> None:
     """Train each variant that `run` does not hold yet, one after the other; raises TrainingError for an unknown one."""
-    unknown = [name for name in names if name not in VARIANTS]
-    if unknown:
-        raise TrainingError(f"no variant is called {unknown[0]!r}; there are: {', '.join(VARIANTS)}")
+    _demand_known(names, VARIANTS)
     for name in names:
-        folder = run / name.replace(" ", "-").replace(":", "").replace(",", "")
+        folder = _folder(run, name)
         if (folder / "figures.json").is_file():
             continue
         variant = dataclasses.replace(recipe, hparams={**_BASE, **VARIANTS[name]})
@@ -78,6 +93,42 @@ def train_variants(
         told = {"name": name, "figures": figures, "parameters": parameters, "hparams": state["hparams"]}
         export_checkpoint(best, folder)
         (folder / "figures.json").write_text(json.dumps(told), "utf-8")
+
+
+def train_ways(
+    recipe: Recipe, settings: Settings, photos: PhotoSet, val: PhotoSet, *, names: Sequence[str], run: Path
+) -> dict[str, Mapping[str, float]]:
+    """The figures of each way of training, by name; what `run` holds already is not trained again.
+
+    Raises TrainingError for an unknown one.
+    """
+    _demand_known(names, TRAININGS)
+    found = {}
+    for name in names:
+        told = _folder(run, name) / "figures.json"
+        if not told.is_file():
+            changed = dataclasses.replace(settings, **TRAININGS[name])
+            best = fit(recipe, changed, photos, run=told.parent, device=torch.device("cpu"), val=val)
+            told.write_text(json.dumps(recipe.figures(load_network(best)[0], centre_crops(val))), "utf-8")
+        found[name] = json.loads(told.read_text("utf-8"))
+    return found
+
+
+def ways_to_markdown(found: Mapping[str, Mapping[str, float]]) -> str:
+    """One row a way of training."""
+    names = list(next(iter(found.values())))
+    rows = (f"| {name} | {' | '.join(f'{figures[n]:.2f}' for n in names)} |" for name, figures in found.items())
+    return "\n".join([f"| training | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|", *rows])
+
+
+def _demand_known(names: Sequence[str], known: Mapping[str, object]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise TrainingError(f"no variant is called {unknown[0]!r}; there are: {', '.join(known)}")
+
+
+def _folder(run: Path, name: str) -> Path:
+    return run / name.replace(" ", "-").replace(":", "").replace(",", "")
 
 
 def time_variants(run: Path, *, rounds: int, threads: int) -> list[Outcome]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
+import torch
 
 from training import compare
 from training.__main__ import main
+from training.recipes import find_recipe
+from training.weights import load_checkpoint
 
 QUICK = ["--steps", "1", "--patches", "16", "--pixels", "256", "--precision", "float32", "--threads", "1"]
 
@@ -42,3 +46,20 @@ def test_an_unknown_variant_is_refused_with_those_that_there_are(two_small_varia
 def test_timing_nothing_is_refused(shards, tmp_path, capsys):
     assert main(["compare", "--data", str(shards), "--run", str(tmp_path), "--time-only"]) == 2
     assert "no trained variant. Leave out --time-only first." in capsys.readouterr().err
+
+
+def test_ways_of_training_are_held_against_the_recipes_own(monkeypatch, shards, tmp_path, capsys):
+    small = dataclasses.replace(find_recipe("denoise"), hparams={"channels": (4, 4), "blocks": (1, 1)})
+    monkeypatch.setattr("training.__main__.find_recipe", lambda _: small)
+    monkeypatch.setattr(compare, "TRAININGS", {"as the recipe": {}, "L1": {"loss": "l1"}})
+    words = ["compare", "--ways", "--data", str(shards), "--run", str(tmp_path), *QUICK]
+    assert main(words) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("| training | psnr/15 | psnr/25 |")
+    assert [row.split(" | ")[0] for row in table[2:]] == ["| as the recipe", "| L1"]
+    runs = (tmp_path / name / "last.pt" for name in ("as-the-recipe", "L1"))
+    settings = [load_checkpoint(path, torch.device("cpu"))["settings"] for path in runs]
+    assert [s.pop("loss") for s in settings] == ["charbonnier", "l1"]
+    assert settings[0] == settings[1]
+    assert main([*words, "--only", "prayer"]) == 2
+    assert "no variant is called 'prayer'; there are: as the recipe, L1" in capsys.readouterr().err
