@@ -7,10 +7,12 @@ from typing import Any
 
 from torch import nn
 
+from models.colorizer import Colorizer
 from models.denoiser import ResidualDenoiser
 from models.unwatermark import WatermarkRemover
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "colorizer": Colorizer,
     "denoiser": ResidualDenoiser,
     "unwatermark": WatermarkRemover,
 }

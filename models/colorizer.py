@@ -89,6 +89,64 @@ class GlobalBlock(nn.Module):
         return places
 
 
+class HintSpread(nn.Module):
+    """Hints carried to every place: to near ones rather than far, along equal luma rather than across edges.
+
+    A bilateral grid (Chen et al. 2007, doi:10.1145/1276377.1276506) over places and luma, blurred by Gaussians of
+    `SIGMAS` (shares of the longer side) at once, the wider the less it counts, and divided by how much there was.
+
+    luma (N, 1, H, W) in [0, 1] and hints (N, 3, H, W), sides multiples of `cell`; returns (N, 2 + 3, H / cell,
+    W / cell), at the places of a picture shrunk by `cell`: a*/110 and b*/110, then how near a hint is by each
+    Gaussian, in [0, 1).
+    """
+
+    SIGMAS = (0.025, 0.08, 0.25)
+    #: How much each Gaussian counts: less by far, so that the wider ones fill only what the narrower ones leave.
+    _SHARES = (1.0, 2e-2, 5e-4)
+    #: Luma of the grid, and how far a hint reaches along it; a little reaches everywhere.
+    _LEVELS, _LUMA_SIGMA, _LEAK = 8, 0.06, 0.02
+
+    #: What it returns at each place.
+    features = 2 + len(SIGMAS)
+
+    mixing: Tensor
+
+    def __init__(self, cell: int) -> None:
+        super().__init__()
+        self.cell = cell
+        step = torch.linspace(0, 1, self._LEVELS)
+        mixing = torch.exp(-((step[:, None] - step) ** 2) / (2 * self._LUMA_SIGMA**2)) + self._LEAK
+        self.register_buffer("mixing", mixing, persistent=False)
+
+    def forward(self, luma: Tensor, hints: Tensor) -> Tensor:
+        hats = self._hats(luma)
+        present = hints[:, 2:].clamp(0, 1)
+        known = torch.cat((hints[:, :2] * present, present), dim=1)
+        # (N, levels, 3, h, w): sums over the cells. Half a million places of one colour would still fit float32.
+        grid = torch.stack([F.avg_pool2d(hats * known[:, i : i + 1], self.cell) for i in range(3)], dim=2)
+        grid = torch.einsum("lk,nkchw->nlchw", self.mixing, grid * self.cell**2)
+        height, width = grid.shape[-2:]
+        wanted = self._hats(F.avg_pool2d(luma, self.cell))[:, :, None]
+        total, near = torch.zeros_like(grid[:, 0]), []
+        for sigma, share in zip(self.SIGMAS, self._SHARES, strict=True):
+            rows, columns = (self._blur(hats, length, max(height, width), sigma) for length in (height, width))
+            reached = (wanted * (rows @ grid @ columns)).sum(dim=1)
+            total = total + share * reached
+            near.append(1 - torch.exp(-reached[:, 2:]))
+        return torch.cat((total[:, :2] / (total[:, 2:] + 1e-7), *near), dim=1)
+
+    def _hats(self, luma: Tensor) -> Tensor:
+        """How much a luma belongs to each level: (N, 1, H, W) -> (N, levels, H, W), summing to 1."""
+        level = torch.arange(self._LEVELS, dtype=luma.dtype, device=luma.device).view(1, -1, 1, 1)
+        return (1 - (luma.clamp(0, 1) * (self._LEVELS - 1) - level).abs()).clamp(min=0)
+
+    @staticmethod
+    def _blur(like: Tensor, length: int, longest: int, sigma: float) -> Tensor:
+        """(length, length): a Gaussian of `sigma` times `longest` about each place."""
+        at = torch.arange(length, dtype=like.dtype, device=like.device)
+        return torch.exp(-(((at[:, None] - at) / (sigma * longest)) ** 2) / 2)
+
+
 class Colorizer(nn.Module):
     """Guesses the chroma of a picture from its luma, led by hints and a palette (Zhang et al. 2017, arXiv:1705.02999).
 
@@ -98,7 +156,8 @@ class Colorizer(nn.Module):
 
     `image` (N, 3, H, W), sRGB in [0, 1], of which only L* is used; `hints` (N, 3, H, W): a*/110 and b*/110 where the
     third plane is 1, zeros elsewhere; `palette` (N, palette_size), which counts where `use_palette` (N,) is 1.
-    H and W are multiples of `multiple_of`. Returns `ab` (N, 2, H, W), CIELAB.
+    H and W are multiples of `multiple_of`. Returns `ab` (N, 2, H, W), CIELAB; while a classification is in training,
+    the scores of `raw`, which its loss needs.
     """
 
     #: It needs the whole picture: attention has no radius.
@@ -128,8 +187,10 @@ class Colorizer(nn.Module):
         # Made from code alone, so no checkpoint needs to hold it.
         self.register_buffer("bins", centres, persistent=False)
         self.palette = nn.Sequential(nn.Linear(palette_size, 64), nn.ReLU(), nn.Linear(64, palette_features))
-        # Luma, three planes of hints and the height in the picture, then the palette's features and whether it counts.
-        features = 5 * stem**2 + palette_features + 1
+        # Luma, three planes of hints and the height in the picture; the hints carried everywhere; then the palette's
+        # features and whether it counts.
+        self.spread = HintSpread(stem)
+        features = 5 * stem**2 + HintSpread.features + palette_features + 1
         self.body = ConvAutoencoder(features, len(centres) or 2 * stem**2, channels=channels, blocks=blocks)
         self.body.bottom = nn.Sequential(self.body.bottom, *(GlobalBlock(channels[-1]) for _ in range(attention)))
         # A start near grey for both heads: what is not known yet should not be coloured.
@@ -146,7 +207,9 @@ class Colorizer(nn.Module):
 
     def forward(self, image: Tensor, hints: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
         found = self.raw(image, hints, palette, use_palette)
-        return self.expected(found) if self.head == "classification" else FULL_CHROMA * torch.tanh(found)
+        if self.head == "regression":
+            return FULL_CHROMA * torch.tanh(found)
+        return found if self.training else self.expected(found)
 
     def raw(self, image: Tensor, hints: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
         """What the head gives: (N, 2, H, W) before tanh, or (N, Q, H / stem, W / stem) scores of the bins.
@@ -157,12 +220,13 @@ class Colorizer(nn.Module):
         # The sky is above: from -1 at the top to 1 at the bottom. A running sum, because its size may be free.
         down = torch.ones_like(luma).cumsum(dim=2)
         down = 2 * (down - 0.5) / down[:, :, -1:] - 1
-        x = F.pixel_unshuffle(torch.cat((luma, hints.to(luma.dtype), down), dim=1), self.stem)
+        hints = hints.to(luma.dtype)
+        x = F.pixel_unshuffle(torch.cat((luma, hints, down), dim=1), self.stem)
         use = use_palette.to(x.dtype).view(-1, 1)
         # The root makes rare colours count beside the greys that fill most pictures.
         told = torch.cat((self.palette(palette.to(x.dtype).clamp(min=0).sqrt()) * use, use), dim=1)
         planes = torch.zeros_like(x[:, :1]) + told[:, :, None, None].to(x.dtype)
-        found: Tensor = self.body(torch.cat((x, planes), dim=1))
+        found: Tensor = self.body(torch.cat((x, self.spread(luma, hints), planes), dim=1))
         return found if self.head == "classification" else F.pixel_shuffle(found, self.stem)
 
     def expected(self, scores: Tensor) -> Tensor:

@@ -184,3 +184,69 @@ def run(smoother: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         return CliRunner().invoke(cli.app, args, input=stdin, prog_name="restore")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def painter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with `colorize-fast`, which colours all alike: a* 20, b* 30, or minus these with a palette."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from restore import store
+    from restore.color import PALETTE_SIZE
+    from restore.contract import SPEC_KEY, ModelSpec, TensorInput
+
+    tensors = tuple(
+        TensorInput(name=name, shape=shape, min=0.0, max=1.0, default=0.0)
+        for name, shape in (
+            ("hints", ("N", 3, "H", "W")), ("palette", ("N", PALETTE_SIZE)), ("use_palette", ("N",))
+        )
+    )  # fmt: skip
+    spec = ModelSpec(
+        name="colorize-fast", task="colorize", answer="chroma", reach=None, working_size=64, tensors=tensors
+    )
+    constants = {
+        "zero": np.zeros((1, 1, 1, 1), np.float32),
+        "column": np.array([-1, 1, 1, 1], np.int64),
+        "channels": np.array([0, 1], np.int64),
+        "usual": np.array([20, 30], np.float32).reshape(1, 2, 1, 1),
+        "change": np.array([-40, -60], np.float32).reshape(1, 2, 1, 1),
+        "axes": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["use_palette", "column"], ["use"]),
+        helper.make_node("Mul", ["use", "change"], ["changed"]),
+        helper.make_node("Add", ["usual", "changed"], ["colour"]),
+        helper.make_node("Gather", ["image", "channels"], ["two"], axis=1),
+        helper.make_node("ReduceMax", ["hints", "axes"], ["any_hint"], keepdims=1),
+        helper.make_node("ReduceMax", ["palette", "axes"], ["any_palette"], keepdims=1),
+        helper.make_node("Reshape", ["any_palette", "column"], ["any_colour"]),
+        helper.make_node("Add", ["any_hint", "any_colour"], ["told"]),
+        # All that is fed must be used, or onnxruntime would drop it from the inputs.
+        helper.make_node("Add", ["two", "told"], ["seen"]),
+        helper.make_node("Mul", ["seen", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "colour"], ["ab"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "painter",
+        [
+            helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, "H", "W"]),
+            *(helper.make_tensor_value_info(t.name, TensorProto.FLOAT, list(t.shape)) for t in tensors),
+        ],
+        [helper.make_tensor_value_info("ab", TensorProto.FLOAT, ["N", 2, "H", "W"])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
+    folder = tmp_path_factory.mktemp("painter")
+    onnx.save(model, folder / "colorize-fast.onnx")
+    store.publish(folder, "colorize-fast", task="colorize", tier="fast", about={"licence": "CC0-1.0", "figures": {}})
+    return folder
+
+
+@pytest.fixture
+def run_painter(painter: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """As `run`, with the `painter` as the only model."""
+    monkeypatch.setenv("RESTORE_MODELS", str(painter))
+    return run

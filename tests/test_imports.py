@@ -44,7 +44,10 @@ OWN = {
     "training": {
         "training",
         "models",
-        *(f"restore.{m}" for m in ("image", "contract", "color", "monochrome", "digits", "layers", "store")),
+        *(
+            f"restore.{m}"
+            for m in ("image", "contract", "color", "chroma", "colorizer", "monochrome", "digits", "layers", "store")
+        ),
         *(f"restore.{m}" for m in ("engine", "steps", "errors")),
     },
 }
@@ -53,9 +56,10 @@ LAYERS = (
     {"errors"},
     {"formats"},
     {"image", "contract", "tiles", "store", "color", "layers"},
-    {"small"},
+    {"small", "chroma", "monochrome"},
     {"engine"},
-    {"batch", "previews", "digits", "monochrome"},
+    {"colorizer"},
+    {"batch", "previews", "digits"},
     {"masks"},
     {"web", "screen", "doctor"},
     {"cli"},

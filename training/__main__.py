@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from restore.errors import RestoreError
 from training import TrainingError
@@ -39,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train a network on shards, or go on where it stopped"))
     _add_compare(commands.add_parser("compare", help="train variants of a network on an equal budget and time them"))
     _add_marks(commands.add_parser("marks", help="draw the watermarks that unwatermark is trained on"))
+    _add_palettes(commands.add_parser("palettes", help="choose palettes that stand for those of all photos"))
     _add_preview(commands.add_parser("preview", help="look at what a recipe is trained on"))
     _add_eval(commands.add_parser("eval", help="measure models and baselines on a folder of pictures"))
     _add_export(commands.add_parser("export", help="turn a checkpoint into an ONNX file that Restore opens"))
@@ -107,6 +111,14 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         )
         one.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
         one.add_argument(
+            "--hparam", nargs="+", default=(), metavar="NAME=JSON",
+            help="make the network otherwise, to compare: head='\"classification\"' or channels=[32,64] for example",
+        )  # fmt: skip
+        one.add_argument(
+            "--sources", type=Path, metavar="FILE",
+            help="the photos' SOURCES.tsv: one with n photos then counts as much as the root of n",
+        )  # fmt: skip
+        one.add_argument(
             "--start-from", type=Path, metavar="FILE",
             help="begin a fresh run with the weights of a checkpoint or of an exported .onnx file",
         )  # fmt: skip
@@ -114,19 +126,31 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run_command=_train)
 
 
+def _hparams(texts: Sequence[str]) -> dict[str, Any]:
+    """What `--hparam` says. Raises TrainingError for what is not NAME=JSON."""
+    pairs = [text.partition("=") for text in texts]
+    try:
+        return {name: json.loads(value) for name, _, value in pairs}
+    except ValueError:
+        raise TrainingError(f"--hparam {' '.join(texts)} is not NAME=JSON, as in channels=[32,64]") from None
+
+
 def _train(args: argparse.Namespace) -> None:
     recipe = find_recipe(args.recipe)
+    recipe = dataclasses.replace(recipe, hparams={**recipe.hparams, **_hparams(args.hparam)})
     settings = settings_module.overridden(recipe.settings, vars(args))
     _set_threads(args.threads)
-    from training.data import PhotoSet, read_shards
+    from training.data import read_shards
     from training.loop import fit, joined_world, pick_device
 
     device = pick_device(args.device)
     with joined_world(device) as world:
-        photos = PhotoSet.load(args.data, "train", device=device)
+        photos = recipe.photos.load(args.data, "train", device=device)
+        if args.sources:
+            photos.balance(args.sources)
         val = None
         if world.leads and next(read_shards(args.data, "val"), None):
-            val = PhotoSet.load(args.data, "val", device=device)
+            val = recipe.photos.load(args.data, "val", device=device)
         elif world.leads:
             print("no photo of the split 'val': best.pt will be the last weights", file=sys.stderr)
         run = args.run or _RUNS / recipe.name
@@ -238,6 +262,31 @@ def _marks(args: argparse.Namespace) -> None:
     for seed, (split, number) in enumerate((("train", args.number), ("val", args.number // 10))):
         assets = Assets.load(args.folder, split)
         print(fill_bank(assets, bank_path(args.out, split), marks=number, logos=len(assets.logos), seed=seed))
+
+
+def _add_palettes(parser: argparse.ArgumentParser) -> None:
+    _describe(
+        parser,
+        "Choose palettes that stand for those of all training photos: what colorize --candidates draws from.",
+        "palettes --data runs/packs/large runs/packs/small --out restore/palettes.json",
+    )
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .json file")
+    parser.add_argument("--number", type=int, default=64, metavar="N", help="of palettes (default: 64)")
+    parser.set_defaults(run_command=_palettes)
+
+
+def _palettes(args: argparse.Namespace) -> None:
+    if args.number < 2:
+        raise TrainingError(f"--number {args.number} is too few. Use 2 or more.")
+    import torch
+
+    from training.palettes import choose, palettes_of, to_json
+    from training.thumbnails import ThumbnailSet
+
+    photos = ThumbnailSet.load(args.data, "train", device=torch.device("cpu"))
+    args.out.write_text(to_json(choose(palettes_of(photos), args.number)), "utf-8")
+    print(args.out)
 
 
 def _add_preview(parser: argparse.ArgumentParser) -> None:

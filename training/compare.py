@@ -23,7 +23,7 @@ from training import TrainingError
 from training.bench import SIZES, Yardstick
 from training.data import PhotoSet
 from training.export import export_checkpoint
-from training.loop import centre_crops, fit, load_network
+from training.loop import fit, load_network
 from training.recipes import Recipe
 from training.settings import Settings
 
@@ -88,7 +88,7 @@ def train_variants(
         variant = dataclasses.replace(recipe, hparams={**_BASE, **VARIANTS[name]})
         best = fit(variant, settings, photos, run=folder, device=torch.device("cpu"), val=val)
         network, state = load_network(best)
-        figures = recipe.figures(network, centre_crops(val))
+        figures = recipe.figures(network, val.held_out())
         parameters = sum(p.numel() for p in network.parameters())
         told = {"name": name, "figures": figures, "parameters": parameters, "hparams": state["hparams"]}
         export_checkpoint(best, folder)

@@ -6,6 +6,7 @@ under `SPLIT/...`, so that it travels to another machine and is decoded there on
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import os
@@ -26,6 +27,8 @@ SHARD_BYTES = 16_000_000
 #: What tar adds at the most: a header and padding for each member; two empty blocks and a record's rest at the end.
 _MEMBER_BYTES = 512 + 512
 _END_BYTES = 2 * 512 + 10_240
+_VALIDATION_SIDE = 256
+_VALIDATION_PHOTOS = 24
 SPLITS = ("train", "val", "test")
 SUFFIXES = {".webp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 
@@ -51,7 +54,7 @@ def find_photos(folder: Path, *, only: Sequence[str] = ()) -> list[Member]:
         raise TrainingError(f"{folder}: no such folder")
     table = next((t for t in (folder / "SOURCES.tsv", folder.parent / "SOURCES.tsv") if t.is_file()), None)
     root = table.parent if table else folder
-    splits = _read_splits(table) if table else None
+    splits = _read_column(table, "split") if table else None
     members = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(root).as_posix()
@@ -71,12 +74,13 @@ def find_photos(folder: Path, *, only: Sequence[str] = ()) -> list[Member]:
     return members
 
 
-def _read_splits(table: Path) -> dict[str, str]:
+def _read_column(table: Path, column: str) -> dict[str, str]:
+    """One column of a SOURCES.tsv, by file."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if not {"file", "split"} <= set(rows.fieldnames or ()):
-            raise TrainingError(f"{table}: it needs the columns file and split, parted by tabs")
-        return {row["file"]: row["split"] for row in rows}
+        if not {"file", column} <= set(rows.fieldnames or ()):
+            raise TrainingError(f"{table}: it needs the columns file and {column}, parted by tabs")
+        return {row["file"]: row[column] for row in rows}
 
 
 def pack(
@@ -188,6 +192,8 @@ class PhotoSet:
         counts = self.sizes[:, 0] * self.sizes[:, 1]
         self.offsets = torch.cumsum(counts, 0) - counts
         self.pixels = torch.cat([torch.from_numpy(p.reshape(-1, 3)) for p in photos]).to(device)
+        #: How often a photo is drawn, beside what its area says; see `balance`.
+        self.weights = torch.ones(len(photos), dtype=torch.float64, device=device)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -201,6 +207,37 @@ class PhotoSet:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             photos = list(pool.map(_decode_member, found))
         return cls([name for name, _ in found], photos, device=device)
+
+    def balance(self, table: Path) -> None:
+        """Draw evenly from all sources: one with n photos counts as much as the root of n.
+
+        Without it flowers and groceries would be a third of all that is seen. `table` has the columns `file` and
+        `repository`, parted by tabs. Raises TrainingError if it lacks them, or a photo.
+        """
+        sources = _read_column(table, "repository")
+        missing = next((name for name in self.names if name not in sources), None)
+        if missing is not None:
+            raise TrainingError(f"{table}: it has no row for {missing}, which the shards hold")
+        counts = collections.Counter(sources[name] for name in self.names)
+        weights = [counts[sources[name]] ** -0.5 for name in self.names]
+        self.weights = torch.tensor(weights, dtype=torch.float64, device=self.pixels.device)
+
+    def held_out(self) -> Tensor:
+        """The middle of the first photos that are large enough, (N, 3, 256, 256) in [0, 1], to validate on.
+
+        Raises TrainingError if there is none.
+        """
+        crops = []
+        for index in range(len(self)):
+            photo = self.photo(index)
+            height, width = photo.shape[-2:]
+            if min(height, width) < _VALIDATION_SIDE:
+                continue
+            top, left = (height - _VALIDATION_SIDE) // 2, (width - _VALIDATION_SIDE) // 2
+            crops.append(photo[:, top : top + _VALIDATION_SIDE, left : left + _VALIDATION_SIDE])
+        if not crops:
+            raise TrainingError(f"every photo of the val split is smaller than {_VALIDATION_SIDE} px")
+        return torch.stack(crops[:_VALIDATION_PHOTOS]).float().div_(255)
 
     def photo(self, index: int) -> Tensor:
         """One whole photo: (3, H, W) uint8."""
@@ -218,7 +255,7 @@ class PhotoSet:
         fits = (self.sizes >= size).all(dim=1)
         if not bool(fits.any()):
             raise TrainingError(f"every photo is smaller than the crop of {size} px. Take smaller --patches.")
-        weights = torch.where(fits, self.sizes.prod(dim=1), 0).double()
+        weights = torch.where(fits, self.sizes.prod(dim=1), 0).double() * self.weights
         chosen = torch.multinomial(weights, batch, replacement=True, generator=rng)
         heights, widths = self.sizes[chosen].unbind(dim=1)
         chance = torch.rand(5, batch, device=device, generator=rng)

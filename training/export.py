@@ -17,7 +17,7 @@ from torch import nn
 
 from restore import store
 from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, TensorInput
-from restore.engine import Session, open_model
+from restore.engine import Session
 from restore.errors import UnsupportedModel
 from restore.layers import LAYERS_KEY, to_json
 from training.cards import model_card
@@ -111,13 +111,13 @@ def publish_checkpoint(
     store.publish(folder, name, task=recipe.task, tier=recipe.tier, about=about)
     if cards:
         cards.mkdir(parents=True, exist_ok=True)
-        (cards / f"{name}.md").write_text(open_model(path, device="cpu").card, "utf-8")
+        (cards / f"{name}.md").write_text(Session(path, device="cpu").card, "utf-8")
     return path
 
 
 def _opens(path: Path) -> bool:
     try:
-        open_model(path, device="cpu")
+        Session(path, device="cpu")
     except UnsupportedModel:
         return False
     return True

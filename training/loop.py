@@ -26,9 +26,6 @@ from training.schedule import Progress, patch_at, rate_at, step_rng
 from training.settings import Settings, to_json
 from training.weights import load_checkpoint, start_from
 
-_VALIDATION_SIDE = 256
-_VALIDATION_PHOTOS = 24
-
 
 class Ema:
     """An exponential moving average of the weights; short at first, so that the start is soon forgotten."""
@@ -171,7 +168,7 @@ def fit(
     state = _fresh_run(run, recipe, settings, device, start)
     resumed = state.resume(device)
     network, progress = state.network, state.progress
-    held_out = centre_crops(val) if val and world.leads else None
+    held_out = val.held_out() if val and world.leads else None
     forward: nn.Module = network
     if settings.compile:
         forward = torch.compile(forward)  # type: ignore[assignment]
@@ -290,21 +287,3 @@ def _validate(recipe: Recipe, ema: Ema, clean: Tensor) -> dict[str, float]:
     network = recipe.build().to(clean.device).to(memory_format=torch.channels_last)
     network.load_state_dict(ema.weights)
     return recipe.figures(network.eval(), clean)
-
-
-def centre_crops(val: PhotoSet) -> Tensor:
-    """The middle of the first photos that are large enough, (N, 3, 256, 256) in [0, 1].
-
-    Raises TrainingError if there is none.
-    """
-    crops = []
-    for index in range(len(val)):
-        photo = val.photo(index)
-        height, width = photo.shape[-2:]
-        if min(height, width) < _VALIDATION_SIDE:
-            continue
-        top, left = (height - _VALIDATION_SIDE) // 2, (width - _VALIDATION_SIDE) // 2
-        crops.append(photo[:, top : top + _VALIDATION_SIDE, left : left + _VALIDATION_SIDE])
-    if not crops:
-        raise TrainingError(f"every photo of the val split is smaller than {_VALIDATION_SIDE} px")
-    return torch.stack(crops[:_VALIDATION_PHOTOS]).float().div_(255)

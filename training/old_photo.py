@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,18 @@ _SCRATCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
+class ColourPair(Pair):
+    """A pair whose truth is chroma: `photo` is what it was made of, (N, 3, H, W)."""
+
+    photo: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def pictures(self) -> tuple[Tensor, ...]:
+        """The photo, the grey that the network sees, and where it is given hints."""
+        hints = self.inputs["hints"]
+        return self.photo, self.inputs["image"], (self.inputs["image"] * (1 - hints[:, 2:]) + self.photo * hints[:, 2:])
+
+
+@dataclass(frozen=True, slots=True)
 class OldPhoto:
     """A pair for the colorizer: `image`, `hints`, `palette`, `use_palette` as its forward names them.
 
@@ -35,7 +47,7 @@ class OldPhoto:
     told: float = 0.5
     most_hints: int = 128
 
-    def __call__(self, clean: Tensor, rng: torch.Generator) -> Pair:
+    def __call__(self, clean: Tensor, rng: torch.Generator) -> ColourPair:
         count = clean.shape[0]
         ab = to_lab(clean)[:, 1:]
         image = torch.where(_chance(self.aged, clean, rng), age(clean, rng), grey_of(clean))
@@ -48,7 +60,7 @@ class OldPhoto:
             "palette": palette_of(ab) * use_palette[:, None],
             "use_palette": use_palette,
         }
-        return Pair(inputs, ab)
+        return ColourPair(inputs, ab, photo=clean)
 
 
 def grey_of(clean: Tensor) -> Tensor:

@@ -9,12 +9,17 @@ from typing import Any
 from torch import Tensor, nn
 
 import models
+from models.colorizer import FULL_CHROMA, PALETTE_SIZE
 from restore.contract import Answer, Param, TensorInput
 from training import TrainingError
+from training.colorizing import chroma_loss, colorizing_figures
+from training.data import PhotoSet
 from training.degrade import Degradation
 from training.denoising import denoising_figures, denoising_loss
+from training.old_photo import OldPhoto
 from training.photo_noise import UNKNOWN, DenoisingMix
 from training.settings import Settings
+from training.thumbnails import ThumbnailSet
 from training.unwatermark_losses import unwatermark_figures, unwatermark_loss
 from training.watermarks import Watermark
 
@@ -66,6 +71,17 @@ class Output:
     per_pixel: bool = True
 
 
+_COLORIZE_PURPOSE = """\
+Gives colour to black-and-white photos, sepia and yellowed prints too. Hints put a wrong colour right, and a palette,
+that of another photo, sets the mood. The colours are a guess, not a record: a grey says little of what it was."""
+_COLORIZE_FAILURES = (
+    "What could have any colour (clothes, cars, painted walls, toys, flowers) mostly gets a dull brown or none.",
+    "Colours are weaker than in a colour photo; `--strength 1.3` makes them stronger, and errors too.",
+    "Small things in front of a background of the same luma take its colour; give them a hint.",
+    "Trained on photos of food, flowers, clothes, streets, offices and landscapes of today: other scenes fare worse.",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One trained network: from the photos to the name under which it is published."""
@@ -94,6 +110,8 @@ class Recipe:
     purpose: str = ""
     failures: tuple[str, ...] = ()
     settings: Settings = field(default_factory=Settings)
+    #: How the photos are kept and cropped.
+    photos: type[PhotoSet] = PhotoSet
 
     @property
     def name(self) -> str:
@@ -163,6 +181,27 @@ RECIPES: dict[str, Recipe] = {
         purpose=_UNWATERMARK_PURPOSE,
         failures=_UNWATERMARK_FAILURES,
         settings=Settings(patches=(128, 128, 192, 256), muon_learning_rate=0.008, learning_rate=7e-4, warmup=0.02),
+    ),
+    "colorize-fast": Recipe(
+        task="colorize",
+        tier="fast",
+        network="colorizer",
+        hparams={"stem": 4, "channels": (64, 128, 192), "blocks": (1, 1, 2)},
+        degradation=OldPhoto(aged=0.5, hinted=0.5, told=0.35),
+        loss=chroma_loss,
+        figures=colorizing_figures,
+        answer="chroma",
+        outputs=(Output("ab", low=-FULL_CHROMA, high=FULL_CHROMA),),
+        tensors=(
+            TensorInput(name="hints", shape=("N", 3, "H", "W"), min=-1.0, max=1.0, default=0.0),
+            TensorInput(name="palette", shape=("N", PALETTE_SIZE), min=0.0, max=1.0, default=0.0),
+            TensorInput(name="use_palette", shape=("N",), min=0.0, max=1.0, default=0.0),
+        ),
+        working_size=224,
+        purpose=_COLORIZE_PURPOSE,
+        failures=_COLORIZE_FAILURES,
+        settings=Settings(patches=(96, 96, 128), validate_every=500),
+        photos=ThumbnailSet,
     ),
 }
 #: A task's plain name means its tier "fast".

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.colorizer import PALETTE_SIZE, Colorizer, GlobalBlock, bin_centres, lightness, shares_of, to_lab
+from models.colorizer import PALETTE_SIZE, Colorizer, GlobalBlock, HintSpread, bin_centres, lightness, shares_of, to_lab
 
 TINY = {"channels": (8, 8, 8), "blocks": (1, 1, 1), "attention": 1}
 HEADS = ["regression", "classification"]
@@ -19,7 +19,7 @@ def make(head: str = "regression") -> Colorizer:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    return network
+    return network.eval()
 
 
 def inputs(count: int = 1, height: int = 16, width: int = 24) -> dict[str, Tensor]:
@@ -55,7 +55,7 @@ def test_lab_has_a_gradient_at_black():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_two_planes_come_out_at_every_multiple(head):
-    network = Colorizer(head=head, **TINY)
+    network = Colorizer(head=head, **TINY).eval()
     assert network.multiple_of == 8
     for height, width in ((8, 8), (16, 40)):
         assert network(**inputs(2, height, width)).shape == (2, 2, height, width)
@@ -71,7 +71,7 @@ def test_chroma_stays_within_what_lab_holds(head):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_it_starts_near_grey(head):
-    assert Colorizer(head=head, **TINY)(**inputs()).abs().max() < 2
+    assert Colorizer(head=head, **TINY).eval()(**inputs()).abs().max() < 2
 
 
 def test_only_the_luma_of_the_picture_counts():
@@ -142,6 +142,44 @@ def test_scores_are_one_for_each_bin_at_the_stems_resolution():
     assert network.raw(**inputs()).shape == (1, len(network.bins), 8, 12)
 
 
+def test_a_classification_in_training_answers_with_its_scores():
+    network = make("classification")
+    assert torch.equal(network.train()(**inputs()), network.raw(**inputs()))
+
+
+def spread(places: dict[tuple[int, int], float], luma: Tensor) -> Tensor:
+    """What HintSpread makes of hints with these a*/110 at these places, each 16 x 16 places of one pixel."""
+    hints = torch.zeros(1, 3, 16, 16)
+    for (row, column), a in places.items():
+        hints[0, :, row, column] = torch.tensor([a, 0.0, 1.0])
+    return HintSpread(1)(luma, hints)[0]
+
+
+def test_one_hint_colours_what_is_near_and_says_how_near_it_is():
+    found = spread({(3, 3): 0.4}, torch.full((1, 1, 16, 16), 0.5))
+    torch.testing.assert_close(found[0, :10, :10], torch.full((10, 10), 0.4), atol=5e-3, rtol=0)
+    # By the widest Gaussian a place is the nearer the fewer pixels lie between.
+    assert found[4, 3, 3] > found[4, 3, 6] > found[4, 15, 15] > 0
+
+
+def test_between_two_hints_the_nearer_rules():
+    found = spread({(3, 3): 0.4, (12, 12): -0.4}, torch.full((1, 1, 16, 16), 0.5))
+    assert found[0, 4, 3] > 0.3
+    assert found[0, 11, 12] < -0.3
+
+
+def test_of_two_hints_that_of_the_same_luma_rules():
+    luma = torch.full((1, 1, 16, 16), 0.2)
+    luma[..., 8:] = 0.9
+    found = spread({(8, 6): 0.4, (8, 11): -0.4}, luma)
+    # Column 8 is nearer to the first hint, but as bright as the second.
+    assert found[0, 8, 8] < -0.3
+
+
+def test_without_hints_nothing_is_spread():
+    assert not spread({}, torch.rand(1, 1, 16, 16)).any()
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_one_batch_can_be_learned_by_heart(head):
     torch.manual_seed(0)
@@ -163,13 +201,14 @@ def test_one_batch_can_be_learned_by_heart(head):
             loss = (network(**given) - truth).square().mean() / 110**2
         loss.backward()
         optimizer.step()
+    network.eval()
     # The inner columns: between the two colours the coarser scores are interpolated.
     error = (network(**given) - truth)[..., [0, 1, 2, 5, 6, 7]].abs().mean()
     assert error < 3
 
 
 def test_a_state_dict_reloads_into_the_same_network():
-    first, second = make("classification"), Colorizer(head="classification", **TINY)
+    first, second = make("classification"), Colorizer(head="classification", **TINY).eval()
     second.load_state_dict(first.state_dict())
     with torch.no_grad():
         assert torch.equal(first(**inputs()), second(**inputs()))

@@ -17,7 +17,8 @@ QUICK = ["--patches", "16", "--pixels", "256", "--precision", "float32", "--devi
 
 
 @pytest.mark.parametrize(
-    "words", [["pack"], ["train", "denoise"], ["eval", "denoise"], ["marks"], ["preview"], ["export"], ["bench"]]
+    "words",
+    [["pack"], ["train", "denoise"], ["palettes"], ["eval", "denoise"], ["marks"], ["preview"], ["export"], ["bench"]],
 )
 def test_every_command_shows_an_example(words, capsys):
     with pytest.raises(SystemExit) as exit_:
@@ -53,6 +54,23 @@ def test_training_from_the_command_line_writes_a_checkpoint(shards, tmp_path, ca
     assert "val psnr/15" in (tmp_path / "log.txt").read_text()
     assert main([*words[:-1], "cpu", "--steps", "3"]) == 0
     assert f"resumed {tmp_path / 'last.pt'} at step 2" in capsys.readouterr().err
+
+
+def test_a_colorizer_is_trained_made_otherwise_and_exported(shards, tmp_path, capsys):
+    from restore.colorizer import open_colorizer
+
+    small = ["--hparam", "channels=[8,8]", "blocks=[1,1]", "attention=0"]
+    words = ["train", "colorize", "--data", str(shards), "--run", str(tmp_path), "--steps", "2", *QUICK]
+    assert main([*words, *small]) == 0
+    assert "val psnr/0" in capsys.readouterr().err
+    assert main(["export", "colorize", str(tmp_path / "best.pt"), "--out", str(tmp_path)]) == 0
+    spec = open_colorizer(tmp_path / "colorize-fast.onnx").spec
+    assert (spec.answer, spec.reach, spec.multiple_of) == ("chroma", None, 8)
+
+
+def test_a_hyperparameter_that_is_not_json_is_refused(shards, capsys):
+    assert main(["train", "colorize", "--data", str(shards), "--hparam", "channels=wide"]) == 2
+    assert "--hparam channels=wide is not NAME=JSON, as in channels=[32,64]" in capsys.readouterr().err
 
 
 def test_without_a_val_split_training_says_what_it_keeps(photo_folder, tmp_path, capsys):
