@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ _READ_ONLY = frozenset({"GIF", "PPM"})
 _OTHER_SUFFIXES = {".mpo": ".jpg"}
 
 Identity = tuple[int, int]
+Work = Callable[[Image, Callable[[float], None]], Restored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,17 @@ class Result:
     error: str | None = None
 
 
-def plan(inputs: Sequence[str], output: str | None, *, suffix: str, overwrite: bool = False) -> list[Job]:
+def plan(
+    inputs: Sequence[str], output: str | None, *, suffix: str, overwrite: bool = False, copies: int = 1
+) -> list[Job]:
     """Every picture among files and folders, and where each goes; nothing is written.
 
     Without `output` an answer lies beside its input, `suffix` after its stem; else in the file or
     below the folder `output`, sub-folders and suffixes kept. In folders, hidden files, files that
     are no pictures by name, the output folder and earlier answers beside their inputs are passed
-    over. Raises BadOption for whatever would overwrite an input or an existing file (unless
-    `overwrite`), collide, or cannot be written.
+    over. With `copies` above 1 each picture is planned so often, all as copy 1, then all as copy 2, each with
+    its number after the output's stem. Raises BadOption for whatever would overwrite an input or an existing
+    file (unless `overwrite`), collide, or cannot be written.
     """
     if STREAM in (*inputs, output):
         jobs = [_plan_stream(inputs, output, overwrite=overwrite)]
@@ -75,8 +79,16 @@ def plan(inputs: Sequence[str], output: str | None, *, suffix: str, overwrite: b
         jobs = _without_collisions(Job(source, place(source, inside), overwrite) for source, inside in found)
         if not jobs:
             raise BadOption(f"{', '.join(inputs)}: no pictures in there. Name a folder with some, or a file.")
+    if copies > 1:
+        jobs = [_numbered(job, number) for number in range(1, copies + 1) for job in jobs]
     _refuse_unsafe(jobs)
     return jobs
+
+
+def _numbered(job: Job, number: int) -> Job:
+    if job.output is None:
+        raise BadOption(f"{STREAM} is one picture: several versions need a file's name. Give one with -o.")
+    return replace(job, output=job.output.with_name(f"{job.output.stem}-{number}{job.output.suffix}"))
 
 
 def run(
@@ -97,6 +109,22 @@ def run(
     mask that a job's answer came with is written. `on_progress` gets the finished share of each job, from 0 to 1.
     A picture in which nothing was found to mend is copied byte for byte where its format stays.
     """
+    options: dict[str, Any] = {"strength": strength, "chroma_strength": chroma_strength, **params}
+
+    def work(image: Image, tick: Callable[[float], None]) -> Restored:
+        return restorer(image, tile=tile, progress=tick, mask=mask, **options)
+
+    return run_each(jobs, work, on_progress, masks=masks)
+
+
+def run_each(
+    jobs: Iterable[Job],
+    work: Work,
+    on_progress: Callable[[Job, float], None] | None = None,
+    *,
+    masks: Mapping[Job, Path] | None = None,
+) -> Iterator[Result]:
+    """As `run`, with any `work`: from a picture, and who is told the finished share, to what was made of it."""
     for job in jobs:
         start = time.perf_counter()
 
@@ -108,9 +136,7 @@ def run(
         try:
             source = _read_input() if job.source is None else job.source
             image = read(source, name=job.source_name)
-            options: dict[str, Any] = {"strength": strength, "chroma_strength": chroma_strength, **params}
-            work = functools.partial(restorer, image, tile=tile, progress=tick, mask=mask, **options)
-            restored = _restore(job, work)
+            restored = _restore(job, functools.partial(work, image, tick))
             if masks and job in masks and restored.mask is not None:
                 write(Image(restored.mask), masks[job])
             notes = _save(job, source, image, restored)

@@ -20,17 +20,26 @@ if TYPE_CHECKING:
 class Screen:
     """A context in which results are shown as they come; at its end it names what failed.
 
-    `params` are on the network's scale; everything is shown on the user's.
+    `params` are on the network's scale; everything is shown on the user's. `words` says what became of a picture,
+    done or unchanged, where it is not noise.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], spec: ModelSpec, params: Mapping[str, float], *, as_json: bool, quiet: bool
+        self,
+        jobs: Sequence[Job],
+        spec: ModelSpec,
+        params: Mapping[str, float],
+        *,
+        as_json: bool,
+        quiet: bool,
+        words: Mapping[str, str] | None = None,
     ) -> None:
         self._jobs = jobs
         self._model = spec.name
         self._scales = {param.name: param.scale for param in spec.params}
         self._params = self._for_user(params)
         self._json, self._quiet = as_json, quiet
+        self._words = words or {}
         self._results: list[Result] = []
         self._bars: _Bars | None = None
 
@@ -84,7 +93,9 @@ class Screen:
 
     def _as_line(self, result: Result) -> str:
         target = "" if result.job.output is None else f" -> {result.job.output}"
-        if result.status == "unchanged":
+        if result.status in self._words:
+            what = self._words[result.status]
+        elif result.status == "unchanged":
             what = f"no {'mark' if 'marked' in result.found else 'noise'} found, left as it is"
         elif "marked" in result.found:
             what = f"mark on {_percent(result.found['marked'])} of it taken off"

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from restore import __version__
-from restore.cli import denoise, doctor, layer, models, serve, unwatermark
+from restore.cli import colorize, denoise, doctor, layer, models, serve, unwatermark
 from restore.cli.options import talk
 from restore.errors import RestoreError
 
@@ -52,7 +52,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (denoise.denoise, unwatermark.unwatermark, serve.serve, layer.layer, doctor.doctor):
+_COMMANDS = (
+    denoise.denoise, colorize.colorize, unwatermark.unwatermark, serve.serve, layer.layer, doctor.doctor,
+)  # fmt: skip
+for command in _COMMANDS:
     app.command()(command)
 app.add_typer(models.app, name="models")
 

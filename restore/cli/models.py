@@ -69,7 +69,7 @@ def show_model(
     from restore import engine, store
 
     path = store.find(name)
-    model = engine.open_model(path, device="cpu")
+    model = engine.Session(path, device="cpu")
     spec = model.spec
     entry = next((e for e in store.entries() if e.path == path), None)
     about = dict(entry.about) if entry else {}

@@ -185,3 +185,30 @@ def upright_xmp(xmp: bytes) -> bytes:
     """The same XMP with its tiff:Orientation, as an attribute or an element, set to 1."""
     xmp = re.sub(rb"""(\btiff:Orientation\s*=\s*["'])\s*\d+\s*(?=["'])""", rb"\g<1>1", xmp)
     return re.sub(rb"(<tiff:Orientation>)\s*\d+\s*(?=</tiff:Orientation>)", rb"\g<1>1", xmp)
+
+
+_XMP = b"""<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+</rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+_NOTE = b"""<rdf:Description rdf:about=""
+ xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ photoshop:Instructions="%s"
+ Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"/>
+"""
+_NOTED = re.compile(rb"""photoshop:Instructions|Iptc4xmpExt:DigitalSourceType""")
+
+
+def noted_xmp(xmp: bytes | None, text: str) -> bytes:
+    """The same XMP, or a fresh one, with a note in IPTC's "Instructions" and its type "algorithmically enhanced".
+
+    Where either is there already, or the packet is not one that can be added to, it stays as it was: a person's words
+    are not replaced.
+    """
+    packet = xmp or _XMP
+    end = packet.rfind(b"</rdf:RDF>")
+    if end < 0 or _NOTED.search(packet):
+        return packet
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;").encode()
+    return packet[:end] + _NOTE % escaped + packet[end:]

@@ -112,6 +112,12 @@ def test_a_suffix_that_cannot_be_written_becomes_another(make, name, output):
     assert planned(name) == {name: output}
 
 
+def test_copies_are_numbered_and_follow_each_other(make):
+    make("a.jpg", "b.jpg")
+    jobs = plan(["a.jpg", "b.jpg"], "out", suffix="", copies=2)
+    assert [str(job.output) for job in jobs] == ["out/a-1.jpg", "out/b-1.jpg", "out/a-2.jpg", "out/b-2.jpg"]
+
+
 # What -o means
 
 
