@@ -109,7 +109,7 @@ def train_ways(
         if not told.is_file():
             changed = dataclasses.replace(settings, **TRAININGS[name])
             best = fit(recipe, changed, photos, run=told.parent, device=torch.device("cpu"), val=val)
-            told.write_text(json.dumps(recipe.figures(load_network(best)[0], centre_crops(val))), "utf-8")
+            told.write_text(json.dumps(recipe.figures(load_network(best)[0], val.held_out())), "utf-8")
         found[name] = json.loads(told.read_text("utf-8"))
     return found
 
