@@ -25,6 +25,19 @@ def centre(height: int, width: int) -> tuple[slice, slice]:
     return slice(top, top + DETAIL[0]), slice(left, left + DETAIL[1])
 
 
+def busiest(mask: np.ndarray) -> tuple[slice, slice]:
+    """A window, at most DETAIL large, around what is marked in a mask (H, W); of an empty one the centre."""
+    height, width = mask.shape
+    if not mask.any():
+        return centre(height, width)
+    starts = []
+    for axis, (length, most) in enumerate(zip(mask.shape, DETAIL, strict=True)):
+        marked = np.flatnonzero(mask.any(axis=1 - axis))
+        middle = int(marked[0] + marked[-1]) // 2
+        starts.append(min(max(0, middle - most // 2), max(0, length - most)))
+    return slice(starts[0], starts[0] + DETAIL[0]), slice(starts[1], starts[1] + DETAIL[1])
+
+
 def preview(image: Image, window: tuple[slice, slice] | None = None) -> PillowImage.Image:
     """What a screen shows of a picture: 8 bits, sRGB, transparency on white; a window as it is, the whole shrunk.
 

@@ -17,6 +17,7 @@ from restore import __version__, store
 from restore.engine import Restorer, open_model
 from restore.errors import BadOption
 from restore.web.denoise import DenoiseTab
+from restore.web.unwatermark import UnwatermarkTab
 
 MAX_FILE_BYTES = 500 * 2**20
 
@@ -41,12 +42,19 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
     The model is opened at once: raises ModelNotFound, UnsupportedModel, BadOption.
     """
     tiers = _open_tiers(model, device=device, threads=threads)
+    # Beside a model of the user's own only what it is for; else every task that has a model here.
+    tasks = {entry.task for entry in store.entries()} if model == "denoise" else set()
+    marks = _open_tiers("unwatermark", device=device, threads=threads) if "unwatermark" in tasks else {}
     app = gr.Blocks(title="Restore", analytics_enabled=False, delete_cache=_CLEAN_UP)
     with app:
         gr.Markdown("# Restore\nGives back damaged photos. Everything happens on this computer: no photo leaves it.")
-        with gr.Tabs(), gr.Tab("Denoise"):
-            DenoiseTab(tiers)
-        names = ", ".join(restorer.spec.name for restorer in tiers.values())
+        with gr.Tabs():
+            with gr.Tab("Denoise"):
+                DenoiseTab(tiers)
+            if marks:
+                with gr.Tab("Unwatermark"):
+                    UnwatermarkTab(marks)
+        names = ", ".join(restorer.spec.name for restorer in (*tiers.values(), *marks.values()))
         about = f"Restore {__version__} · {names} · works without a network"
         gr.Markdown(about, elem_id="about")
     app.queue(default_concurrency_limit=1)

@@ -6,81 +6,26 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from restore import cli, store
-from restore.contract import SPEC_KEY, ModelSpec, TensorInput
 from restore.engine import open_model
 from restore.errors import BadOption
 from restore.image import Image, read
 from restore.masks import read_mask
 
-#: Reads as grey by the model below: 0.5 of 255, rounded to even.
+#: Grey, as the model `white_is_mark` paints it: 0.5 of 255, rounded to even.
 HALF = 128
 
 
-def write_model(folder: Path, *, reach: int | None = 0, working_size: int | None = None) -> Path:
-    """A model for which white is mark: all channels 0.9 or more. What is under a mark is grey, 0.5.
-
-    A user's mask takes the place of its own.
-    """
-    tensors = (
-        TensorInput(name="mask_in", shape=("N", 1, "H", "W"), min=0, max=1, default=0),
-        TensorInput(name="use_mask", shape=("N",), min=0, max=1, default=0),
-    )
-    spec = ModelSpec(
-        name="unwatermark-fast", task="unwatermark", answer="image", reach=reach, working_size=working_size,
-        tensors=tensors, made_by={"commit": "0000000"},
-    )  # fmt: skip
-    constants = {
-        "white": np.float32(0.9),
-        "grey": np.float32(0.5),
-        "column": np.array([-1, 1, 1, 1], np.int64),
-        "one": np.float32(1),
-    }
-    nodes = [
-        helper.make_node("ReduceMin", ["image"], ["darkest"], axes=[1]),
-        helper.make_node("Greater", ["darkest", "white"], ["bright"]),
-        helper.make_node("Cast", ["bright"], ["own"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["use_mask", "column"], ["told"]),
-        helper.make_node("Sub", ["one", "told"], ["untold"]),
-        helper.make_node("Mul", ["told", "mask_in"], ["given"]),
-        helper.make_node("Mul", ["untold", "own"], ["kept"]),
-        helper.make_node("Add", ["given", "kept"], ["mask"]),
-        helper.make_node("Sub", ["grey", "image"], ["change"]),
-        helper.make_node("Mul", ["mask", "change"], ["masked"]),
-        helper.make_node("Add", ["image", "masked"], ["restored"]),
-    ]
-    picture, plane = ["N", 3, "H", "W"], ["N", 1, "H", "W"]
-    shapes = {"image": picture, "mask_in": plane, "use_mask": ["N"]}
-    graph = helper.make_graph(
-        nodes,
-        "white is mark",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
-        [
-            helper.make_tensor_value_info("restored", TensorProto.FLOAT, picture),
-            helper.make_tensor_value_info("mask", TensorProto.FLOAT, plane),
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
-    path = folder / "unwatermark-fast.onnx"
-    onnx.save(model, path)
-    store.publish(folder, "unwatermark-fast", task="unwatermark", tier="fast", about={"licence": "CC0-1.0"})
-    return path
-
-
 @pytest.fixture
-def models(tmp_path, monkeypatch):
+def models(white_is_mark, tmp_path, monkeypatch):
     """A folder in which that model is the only one."""
     folder = tmp_path / "models"
     folder.mkdir()
-    write_model(folder)
+    white_is_mark(folder)
     monkeypatch.setenv("RESTORE_MODELS", str(folder))
     monkeypatch.setattr(store, "BUNDLED", tmp_path / "no-models")
     return folder
@@ -143,9 +88,9 @@ def test_a_model_without_marks_takes_no_mask(smoother):
 
 
 @pytest.fixture
-def small_sighted(tmp_path):
+def small_sighted(white_is_mark, tmp_path):
     """The same model, but it needs the whole picture, at most 20 px long."""
-    return open_model(write_model(tmp_path, reach=None, working_size=20), device="cpu")
+    return open_model(white_is_mark(tmp_path, reach=None, working_size=20), device="cpu")
 
 
 def test_a_large_photo_is_looked_at_small_and_changed_at_its_own_size(small_sighted):
