@@ -170,7 +170,7 @@ RECIPES: dict[str, Recipe] = {
             "refine_blocks": (1, 1),
             "notes": 16,
         },
-        degradation=Watermark(clwd=0.35, stored=0.55, resized=0.35),
+        degradation=Watermark(clwd=0.5, stored=0.4, resized=0.25),
         loss=unwatermark_loss,
         figures=unwatermark_figures,
         outputs=(Output("restored"), Output("mask")),
@@ -180,7 +180,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         purpose=_UNWATERMARK_PURPOSE,
         failures=_UNWATERMARK_FAILURES,
-        settings=Settings(patches=(128, 128, 192, 256), muon_learning_rate=0.008, learning_rate=7e-4, warmup=0.02),
+        settings=Settings(patches=(128, 128, 192, 256), muon_learning_rate=0.004, learning_rate=4e-4, warmup=0.02),
     ),
     "colorize-fast": Recipe(
         task="colorize",
