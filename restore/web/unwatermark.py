@@ -20,8 +20,10 @@ from restore.web.tab import PROGRESS, CancelledError, deliver, describe, new_fol
 _NOTE = "For marks on pictures that you own or may edit: removing others' ownership marks can be against the law."
 _REMOVED = "A mark on {:.1f} % of the photo was taken off; every other pixel is as it was."
 _UNCHANGED = "No mark found: the photo is unchanged. Where there is one, paint over it under Mask and run again."
-#: What is painted over a photo, and how opaque it lies there.
-_RED, _OPACITY = (255, 0, 60), 150
+#: What lies over a photo where the mark is, and how much of it is seen.
+_RED, _TINT = (255, 0, 60), 0.6
+#: Red adds to the mask, green takes away.
+_BRUSHES: list[str | tuple[str, float]] = ["rgb(255, 0, 60)", "rgb(0, 200, 80)"]
 
 
 class UnwatermarkTab:
@@ -58,10 +60,12 @@ class UnwatermarkTab:
             with gr.Tab("Actual pixels"):
                 self.detail = slider("Before and after, where the mark is")
             with gr.Tab("Mask"):
-                gr.Markdown("Red is where the mark is. Paint over what was missed, erase what is none, and run again.")
+                gr.Markdown(
+                    "Red is where the mark is. Paint red over what was missed, green over what is none, and run again."
+                )
                 self.editor = gr.ImageEditor(
                     label="Where the mark is", format="png", type="numpy", image_mode="RGBA", sources=(),
-                    transforms=(), brush=gr.Brush(default_size=16, colors=["rgb(255, 0, 60)"], color_mode="fixed"),
+                    transforms=(), brush=gr.Brush(default_size=16, colors=_BRUSHES, color_mode="fixed"),
                     eraser=gr.Eraser(default_size=16), layers=False, buttons=[], elem_id="mask",
                 )  # fmt: skip
 
@@ -145,7 +149,7 @@ class UnwatermarkTab:
         """Take the mark off where the visitor says that it is."""
         if not (painted and found):
             return {self.answer: refusal(BadOption("The mask is not there any more. Drop the photo again."))}
-        return self._work(path, corrected(read_mask(Path(found)), layer_of(painted)), request, progress)
+        return self._work(path, corrected(read_mask(Path(found)), *strokes_of(painted)), request, progress)
 
     def _work(self, path: str, mask: np.ndarray | None, request: gr.Request, progress: gr.Progress) -> dict[Any, Any]:
         def tick(share: float) -> None:
@@ -183,15 +187,18 @@ class UnwatermarkTab:
         whole = [save_preview(preview(p), folder, name) for name, p in pictures.items()]
         detail = [save_preview(preview(p, window), folder, f"{name}-detail") for name, p in pictures.items()]
         said = _REMOVED.format(max(100 * restored.found["marked"], 0.1)) if restored.changed(image) else _UNCHANGED
-        background = np.asarray(preview(image))
-        layer = layer_from(restored.mask, background.shape[:2])
         return {
             self.answer: gr.Markdown(said, visible=True),
             self.source: gr.Image(visible=False),
             self.views: gr.Tabs(visible=True),
             self.whole: (whole[0], whole[1]),
             self.detail: gr.ImageSlider((detail[0], detail[1]), width=min(image.width, DETAIL[1]) + 2),
-            self.editor: {"background": background, "layers": [layer], "composite": None},
+            # In the background, not as a layer: Gradio 6.31 drops the layers of an editor on a tab not yet opened.
+            self.editor: {
+                "background": overlaid(np.asarray(preview(image)), restored.mask),
+                "layers": [],
+                "composite": None,
+            },
         }
 
     def end(self, path: str | None) -> dict[Any, Any]:
@@ -207,19 +214,24 @@ class UnwatermarkTab:
         self._cancelled.add(request.session_hash)
 
 
-def layer_from(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What lies over the preview of this (height, width): red where any pixel below is marked, (h, w, 4) uint8."""
-    layer = np.zeros((*size, 4), np.uint8)
-    layer[shrunk(mask, size)] = (*_RED, _OPACITY)
-    return layer
+def overlaid(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A preview (h, w, 3) uint8, tinted red where any pixel below is marked in the full-size mask (H, W)."""
+    tinted = picture.copy()
+    marked = shrunk(mask, picture.shape[:2])
+    tinted[marked] = (picture[marked] * (1 - _TINT) + np.array(_RED) * _TINT).astype(np.uint8)
+    return tinted
 
 
-def layer_of(painted: Mapping[str, Any]) -> np.ndarray:
-    """Where anything lies on the editor's layers: (h, w) bool."""
-    marked = [np.asarray(layer)[..., 3] > 0 for layer in painted["layers"]]
-    empty = np.zeros(np.asarray(painted["background"]).shape[:2], bool)
-    together: np.ndarray = np.logical_or.reduce([empty, *marked])
-    return together
+def strokes_of(painted: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Where red and where green was painted on the editor's layers: (h, w) bool each."""
+    red = np.zeros(np.asarray(painted["background"]).shape[:2], bool)
+    green = red.copy()
+    for layer in painted["layers"]:
+        levels = np.asarray(layer).astype(np.int16)
+        seen = levels[..., 3] > 0
+        red |= seen & (levels[..., 0] >= levels[..., 1])
+        green |= seen & (levels[..., 0] < levels[..., 1])
+    return red, green
 
 
 def shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -230,17 +242,13 @@ def shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return small
 
 
-def corrected(mask: np.ndarray, painted: np.ndarray) -> np.ndarray:
-    """A full-size mask (H, W) bool with what a visitor painted and erased on its small picture, (h, w) bool.
-
-    Where nothing was painted or erased the mask keeps its own fine edge.
-    """
-    before = shrunk(mask, painted.shape[:2])
+def corrected(mask: np.ndarray, red: np.ndarray, green: np.ndarray) -> np.ndarray:
+    """A full-size mask (H, W) bool with what was painted on its small picture, (h, w) bool, added and taken away."""
 
     def enlarged(part: np.ndarray) -> np.ndarray:
         height, width = mask.shape
         large: np.ndarray = enlarge_rows(part.astype(np.float32), slice(0, height), (height, width)) > 0.5
         return large
 
-    settled: np.ndarray = (mask | enlarged(painted & ~before)) & ~enlarged(before & ~painted)
+    settled: np.ndarray = (mask | enlarged(red)) & ~enlarged(green)
     return settled

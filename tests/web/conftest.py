@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +56,22 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(smoother: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`serve` on a free port, behind a proxy that is not there, ended as a container ends it: with SIGTERM."""
-    port, folder = free_port(), tmp_path_factory.mktemp("server")
+    """`serve` with the `smoother` in place of the shipped denoiser."""
+    with serving(smoother, tmp_path_factory.mktemp("server")) as served:
+        yield served
+
+
+@contextmanager
+def serving(models: Path, folder: Path) -> Iterator[Server]:
+    """`serve` on a free port, behind a proxy that is not there, ended as a container ends it: with SIGTERM.
+
+    What `models` lacks, the shipped weights have.
+    """
+    port = free_port()
     temporary, home, log = folder / "tmp", folder / "home", folder / "connections"
     temporary.mkdir()
     home.mkdir()
-    own = {"RESTORE_MODELS": smoother, "TMPDIR": temporary, "HOME": home, "HTTP_PROXY": "http://127.0.0.1:9"}
+    own = {"RESTORE_MODELS": models, "TMPDIR": temporary, "HOME": home, "HTTP_PROXY": "http://127.0.0.1:9"}
     # onnxruntime sends no telemetry where it sees a CI service; a user's computer is none.
     environment = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("XDG_")}
     environment |= {name: str(value) for name, value in own.items()}

@@ -14,7 +14,7 @@ from restore import store, web
 from restore.engine import open_model
 from restore.image import read
 from restore.previews import busiest
-from restore.web.unwatermark import UnwatermarkTab, corrected, layer_from, layer_of, shrunk
+from restore.web.unwatermark import UnwatermarkTab, corrected, overlaid, shrunk, strokes_of
 
 VISITOR = SimpleNamespace(session_hash="a")
 
@@ -60,15 +60,17 @@ def test_photo_and_mask_are_offered_and_the_share_is_said(tab, photo):
 def test_the_mask_lies_red_over_the_photo(tab, photo):
     editor = value_of(tab.run(str(photo), VISITOR, progress=quiet)[tab.editor])
     marked = (read(photo).pixels == 255).all(axis=2)
-    np.testing.assert_array_equal(editor["background"], read(photo).pixels)
-    np.testing.assert_array_equal(editor["layers"][0][..., 3] > 0, marked)
+    np.testing.assert_array_equal(editor["background"][~marked], read(photo).pixels[~marked])
+    # 0.4 of white and 0.6 of (255, 0, 60).
+    assert {tuple(pixel) for pixel in editor["background"][marked]} == {(255, 102, 138)}
 
 
-def test_what_was_painted_goes_and_what_was_erased_stays(tab, photo):
+def test_red_strokes_add_to_the_mask_and_green_ones_take_away(tab, photo):
     done = tab.run(str(photo), VISITOR, progress=quiet)
-    painted = value_of(done[tab.editor])
-    painted["layers"][0][4:12, 20:30] = 0
-    painted["layers"][0][30:32, 1:5] = 255
+    layer = np.zeros((40, 60, 4), np.uint8)
+    layer[4:12, 20:30] = (0, 200, 80, 255)
+    layer[30:32, 1:5] = (255, 0, 60, 255)
+    painted = value_of(done[tab.editor]) | {"layers": [layer]}
     again = tab.run_again(str(photo), painted, value_of(done[tab.found]), VISITOR, progress=quiet)
     before, after = read(photo).pixels, read(Path(value_of(again[tab.download]))).pixels
     assert set(after[30:32, 1:5].flat) == {128}
@@ -95,19 +97,22 @@ def test_a_small_pixel_is_marked_where_any_below_it_is():
     mask = np.zeros((4, 6), bool)
     mask[3, 1] = True
     assert shrunk(mask, (2, 3)).tolist() == [[False, False, False], [True, False, False]]
-    assert (layer_from(mask, (2, 3))[..., 3] > 0).tolist() == [[False, False, False], [True, False, False]]
+    assert (overlaid(np.zeros((2, 3, 3), np.uint8), mask)[..., 0] > 0).tolist() == [[False] * 3, [True, False, False]]
 
 
-def test_an_untouched_mask_keeps_its_fine_edge():
+def test_a_mask_without_strokes_stays_as_it_is():
     mask = np.random.default_rng(0).random((40, 60)) > 0.7
-    np.testing.assert_array_equal(corrected(mask, shrunk(mask, (20, 30))), mask)
+    none = np.zeros((20, 30), bool)
+    np.testing.assert_array_equal(corrected(mask, none, none), mask)
 
 
 def test_all_layers_of_the_editor_count():
     background, one, two = np.zeros((2, 2, 4)), np.zeros((2, 2, 4)), np.zeros((2, 2, 4))
-    one[0, 0, 3], two[1, 1, 3] = 1, 255
-    assert layer_of({"background": background, "layers": [one, two]}).tolist() == [[True, False], [False, True]]
-    assert not layer_of({"background": background, "layers": []}).any()
+    one[0, 0], two[1, 1] = (255, 0, 60, 1), (0, 200, 80, 255)
+    red, green = strokes_of({"background": background, "layers": [one, two]})
+    assert red.tolist() == [[True, False], [False, False]]
+    assert green.tolist() == [[False, False], [False, True]]
+    assert not np.any(strokes_of({"background": background, "layers": []}))
 
 
 def test_the_window_of_actual_pixels_lies_around_the_mark():
