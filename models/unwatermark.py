@@ -17,6 +17,8 @@ _OPAQUE = 0.9
 _SOFT = 0.2
 #: The mask is 0 at logits below minus this (a probability of 0.27), 1 above it, straight between.
 _RAMP = 1.0
+#: A picture comes back untouched unless, somewhere, the logits' mean over a square of so many pixels a side is so high.
+_SURE_SIDE, _SURE = 4, 3.0
 #: What a fresh network believes: a mark is seldom, and faint where it is.
 _FRESH_MASK, _FRESH_MARK = -2.0, -1.5
 
@@ -45,7 +47,8 @@ class WatermarkRemover(nn.Module):
     The first predicts the mask, the opacity and the mark (WDNet, Liu et al. 2021, arXiv:2012.07616) and
     inverts the blend; the second refines the result, guided by the mask (SLBR, Liang et al. 2021,
     arXiv:2108.03581). Differs from both: opacity per channel and a mark that is already multiplied by
-    it, so that screen, multiply and additive blends invert too; nothing global; a mask of hard zeros.
+    it, so that screen, multiply and additive blends invert too; a mask of hard zeros. What it computes is
+    local, but for one decision in serving: whether there is any mark at all.
 
     `image` (N, 3, H, W), sRGB in [0, 1], H and W multiples of `multiple_of`; `mask_in` (N, 1, H, W) in
     [0, 1] is a user's mask, which counts where `use_mask` (N,) is 1 and is ignored where that is 0.
@@ -91,7 +94,11 @@ class WatermarkRemover(nn.Module):
 
     def forward(self, image: Tensor, mask_in: Tensor, use_mask: Tensor) -> tuple[Tensor, ...]:
         found = self.decompose(image, mask_in, use_mask)
-        return found if self.training else found[:2]
+        if self.training:
+            return found
+        told = use_mask.to(image.dtype).view(-1, 1, 1, 1)
+        mask = found.mask * torch.maximum(told, _sure(found.logits, min(_SURE_SIDE, self.multiple_of)))
+        return image + mask * (found.clean - image), mask
 
     def decompose(self, image: Tensor, mask_in: Tensor, use_mask: Tensor) -> Decomposition:
         """All that the network makes of a picture."""
@@ -115,6 +122,12 @@ class WatermarkRemover(nn.Module):
         # As a difference: where the mask is 0 the picture comes back to the last bit.
         restored = image + mask * (clean - image)
         return Decomposition(restored, mask, logits, alpha, mark, coarse, clean)
+
+
+def _sure(logits: Tensor, side: int) -> Tensor:
+    """1 for a picture in which a mark was found beyond doubt, else 0: (N, 1, H, W) -> (N, 1, 1, 1)."""
+    peak = F.avg_pool2d(logits, side).amax(dim=(2, 3), keepdim=True)
+    return (peak > _SURE).to(logits.dtype)
 
 
 def _see_through(image: Tensor, alpha: Tensor, mark: Tensor, painted: Tensor) -> Tensor:

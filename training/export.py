@@ -152,7 +152,8 @@ def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], said: Ma
         tier=recipe.tier,
         answer=recipe.answer,
         multiple_of=int(getattr(network, "multiple_of", 1)),
-        reach=getattr(network, "reach", None),
+        # A network that may see any picture whole is not tiled: its marks span more than a tile.
+        reach=None if recipe.working_size else getattr(network, "reach", None),
         working_size=recipe.working_size,
         params=recipe.params,
         tensors=recipe.tensors,

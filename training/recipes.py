@@ -178,6 +178,7 @@ RECIPES: dict[str, Recipe] = {
             TensorInput(name="mask_in", shape=("N", 1, "H", "W"), min=0.0, max=1.0, default=0.0),
             TensorInput(name="use_mask", shape=("N",), min=0.0, max=1.0, default=0.0),
         ),
+        working_size=1024,
         purpose=_UNWATERMARK_PURPOSE,
         failures=_UNWATERMARK_FAILURES,
         settings=Settings(patches=(128, 128, 192, 256), muon_learning_rate=0.004, learning_rate=4e-4, warmup=0.02),

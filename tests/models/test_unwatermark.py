@@ -6,9 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.unwatermark import Decomposition, WatermarkRemover, _see_through
+from models import unwatermark
+from models.unwatermark import Decomposition, WatermarkRemover, _see_through, _sure
 
 TINY = {"channels": (4, 6), "blocks": (1, 1), "refine_channels": (4, 4), "refine_blocks": (1, 1), "notes": 2}
+
+
+@pytest.fixture(autouse=True)
+def always_sure(monkeypatch) -> None:
+    """Most promises here are about single pixels, not about whether there is a mark at all."""
+    monkeypatch.setattr(unwatermark, "_SURE", -1e9)
 
 
 @pytest.fixture
@@ -63,6 +70,29 @@ def test_a_users_mask_takes_the_place_of_the_networks_own(network):
     assert torch.equal(restored[0][:, mask_in[0, 0] == 0], image[0][:, mask_in[0, 0] == 0])
     # The second picture's mask is not to be used: it must not matter at all.
     torch.testing.assert_close(restored[1], own[0][1], atol=1e-6, rtol=0)
+
+
+def test_a_picture_in_which_no_mark_is_sure_comes_back_untouched(network, monkeypatch):
+    image = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        mask_in, use_mask = untold(image)
+        assert network(image, mask_in, use_mask)[1].amax(dim=(1, 2, 3)).tolist() != [0.0, 0.0]
+        monkeypatch.setattr(unwatermark, "_SURE", 1e9)
+        restored, mask = network(image, mask_in, use_mask)
+        told = network(image, mask_in + 1, torch.tensor([1.0, 0.0]))[1]
+    assert not mask.any()
+    assert torch.equal(restored, image)
+    # A user's mask needs no certainty.
+    assert told.mean(dim=(1, 2, 3)).tolist() == [1.0, 0.0]
+
+
+def test_a_mark_is_sure_where_a_square_of_four_pixels_a_side_is(monkeypatch):
+    monkeypatch.setattr(unwatermark, "_SURE", 3.0)
+    logits = torch.full((3, 1, 16, 16), -5.0)
+    logits[0, :, 4:8, 8:12] = 4.0
+    # One pixel of 99 among 15 of -5 has a mean of 1.5.
+    logits[1, :, 4, 8] = 99.0
+    assert _sure(logits, 4).flatten().tolist() == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.7])

@@ -21,14 +21,15 @@ from training.unwatermark_eval import Kept, MarkReport, Row, Scores, _crop, _inp
 def test_an_exported_remover_leaves_what_its_mask_leaves_out(tiny_remover, make_photo):
     remove = open_model(tiny_remover, device="cpu")
     assert [tensor.name for tensor in remove.spec.tensors] == ["mask_in", "use_mask"]
-    photo = Image(make_photo(45, 70))
-    whole, tiled = remove(photo, tile=None), remove(photo, tile=48)
-    untouched = whole.mask == 0
-    assert 0 < untouched.sum() < untouched.size
-    np.testing.assert_array_equal(whole.image.pixels[untouched], photo.pixels[untouched])
-    # A level of the mask, and of the picture, for sums in another order.
-    np.testing.assert_allclose(tiled.mask.astype(int), whole.mask, atol=1)
-    np.testing.assert_allclose(tiled.image.pixels.astype(int), whole.image.pixels, atol=1)
+    assert (remove.spec.reach, remove.spec.working_size) == (None, 1024)
+    photo = Image(make_photo(45, 1100))
+    brushed = np.zeros((45, 1100), bool)
+    brushed[10:30, 200:900] = True
+    for mask in (None, brushed):
+        done = remove(photo, mask=mask)
+        np.testing.assert_array_equal(done.image.pixels[done.mask == 0], photo.pixels[done.mask == 0])
+    np.testing.assert_array_equal(done.mask > 0, brushed)
+    assert (done.image.pixels != photo.pixels)[brushed].any()
 
 
 def test_one_run_measures_three_sets_and_unmarked_photos(tiny_remover, photo_folder, mark_folder, tmp_path, capsys):
