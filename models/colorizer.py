@@ -151,8 +151,9 @@ class Colorizer(nn.Module):
     """Guesses the chroma of a picture from its luma, led by hints and a palette (Zhang et al. 2017, arXiv:1705.02999).
 
     Differs from the paper: the residual encoder-decoder of the denoiser with self-attention at its lowest level, the
-    palette in the first layer, and one of two `head`s: "regression", or "classification" over bins of a* and b* with
-    the annealed mean (Zhang et al. 2016, arXiv:1603.08511).
+    palette in the first layer, and one of two `head`s: "regression", which gives at each place a colour and how much
+    of the hints' instead of it, or "classification" over bins of a* and b* with the annealed mean (Zhang et al. 2016,
+    arXiv:1603.08511).
 
     `image` (N, 3, H, W), sRGB in [0, 1], of which only L* is used; `hints` (N, 3, H, W): a*/110 and b*/110 where the
     third plane is 1, zeros elsewhere; `palette` (N, palette_size), which counts where `use_palette` (N,) is 1.
@@ -191,7 +192,7 @@ class Colorizer(nn.Module):
         # features and whether it counts.
         self.spread = HintSpread(stem)
         features = 5 * stem**2 + HintSpread.features + palette_features + 1
-        self.body = ConvAutoencoder(features, len(centres) or 2 * stem**2, channels=channels, blocks=blocks)
+        self.body = ConvAutoencoder(features, len(centres) or 3 * stem**2, channels=channels, blocks=blocks)
         self.body.bottom = nn.Sequential(self.body.bottom, *(GlobalBlock(channels[-1]) for _ in range(attention)))
         # A start near grey for both heads: what is not known yet should not be coloured.
         nn.init.zeros_(self.body.tail.weight)
@@ -208,11 +209,25 @@ class Colorizer(nn.Module):
     def forward(self, image: Tensor, hints: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
         found = self.raw(image, hints, palette, use_palette)
         if self.head == "regression":
-            return FULL_CHROMA * torch.tanh(found)
+            return self._blended(found, image, hints)
         return found if self.training else self.expected(found)
 
+    def _blended(self, found: Tensor, image: Tensor, hints: Tensor) -> Tensor:
+        """a* and b*, (N, 2, H, W): the guess, the first two planes of `found`, and the hints', the third says where."""
+        spread = self.spread(lightness(image) / 100, hints)
+        carried, near = spread[:, :2], spread[:, 4:5]
+        # A start at which hints rule where they are near; how far they reach is learned.
+        told = F.interpolate(
+            torch.cat((carried, 6 * near - 3), dim=1),
+            scale_factor=float(self.stem),
+            mode="bilinear",
+            align_corners=False,
+        )
+        share = torch.sigmoid(found[:, 2:].to(told.dtype) + told[:, 2:])
+        return FULL_CHROMA * torch.lerp(torch.tanh(found[:, :2].to(told.dtype)), told[:, :2], share)
+
     def raw(self, image: Tensor, hints: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
-        """What the head gives: (N, 2, H, W) before tanh, or (N, Q, H / stem, W / stem) scores of the bins.
+        """What the head gives: (N, 3, H, W), see `_blended`, or (N, Q, H / stem, W / stem) scores of the bins.
 
         Scores are for the loss; `forward` turns either into a* and b*.
         """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from training import TrainingError, unwatermark_eval
+from training import TrainingError, colorize_eval, unwatermark_eval
 
 
 class Measured(Protocol):
@@ -98,6 +98,13 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/test/CBSD68 --model denoise-fast --baselines nlm --out report.json",
         add_flags=_denoise_flags,
         measure=_measure_denoisers,
+    ),
+    "colorize": Evaluation(
+        title="PSNR, CIEDE2000 and colourfulness of a colorizer, with hints and without",
+        description=f"Print a table of a colorizer and what it must beat.\n\n{colorize_eval.__doc__}",
+        example="--data ../shared/data/photos --model colorize --out report.json --sheet runs/sheet.png",
+        add_flags=colorize_eval.add_flags,
+        measure=colorize_eval.measure,
     ),
     "unwatermark": Evaluation(
         title="PSNR, SSIM, RMSE and the mask's F1 and IoU of watermark removers on three sets made by seed",

@@ -180,6 +180,15 @@ def test_without_hints_nothing_is_spread():
     assert not spread({}, torch.rand(1, 1, 16, 16)).any()
 
 
+def test_a_fresh_network_takes_the_hints_where_they_are_near():
+    given = inputs(1, 32, 32)
+    given["image"] = torch.full((1, 3, 32, 32), 0.5)
+    given["hints"][:, :, 4:10, 4:10] = torch.tensor([0.3, -0.2, 1.0]).view(1, 3, 1, 1)
+    found = Colorizer(**TINY)(**given)
+    # 0.3 and -0.2 of 110, but for what sigmoid(3) leaves to the guess, which is grey: 5 %.
+    torch.testing.assert_close(found[0, :, 7, 7], torch.tensor([33.0, -22.0]), atol=2.0, rtol=0)
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_one_batch_can_be_learned_by_heart(head):
     torch.manual_seed(0)
