@@ -14,8 +14,10 @@ from typing import Any
 import gradio as gr
 
 from restore import __version__, store
+from restore.colorizer import open_colorizer
 from restore.engine import Restorer, open_model
 from restore.errors import BadOption
+from restore.web.colorize import ColorizeTab
 from restore.web.denoise import DenoiseTab
 from restore.web.unwatermark import UnwatermarkTab
 
@@ -45,6 +47,7 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
     # Beside a model of the user's own only what it is for; else every task that has a model here.
     tasks = {entry.task for entry in store.entries()} if model == "denoise" else set()
     marks = _open_tiers("unwatermark", device=device, threads=threads) if "unwatermark" in tasks else {}
+    colours = open_colorizer("colorize", device=device, threads=threads) if "colorize" in tasks else None
     app = gr.Blocks(title="Restore", analytics_enabled=False, delete_cache=_CLEAN_UP)
     with app:
         gr.Markdown("# Restore\nGives back damaged photos. Everything happens on this computer: no photo leaves it.")
@@ -54,7 +57,11 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
             if marks:
                 with gr.Tab("Unwatermark"):
                     UnwatermarkTab(marks)
-        names = ", ".join(restorer.spec.name for restorer in (*tiers.values(), *marks.values()))
+            if colours:
+                with gr.Tab("Colorize"):
+                    ColorizeTab(colours)
+        specs = [restorer.spec for restorer in (*tiers.values(), *marks.values())]
+        names = ", ".join(spec.name for spec in (*specs, *([colours.spec] if colours else [])))
         about = f"Restore {__version__} · {names} · works without a network"
         gr.Markdown(about, elem_id="about")
     app.queue(default_concurrency_limit=1)
