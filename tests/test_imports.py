@@ -27,6 +27,7 @@ EXTRA = {
     "restore/web": {"gradio"},
     "training/loop.py": {"rich"},
     "training/__main__.py": {"rich"},
+    "training/colorize_eval.py": {"rich"},
     "training/evaluate.py": {"cv2", "skimage", "bm3d", "rich"},
     "training/levels_eval.py": {"skimage"},
     "training/unwatermark_eval.py": {"cv2", "rich"},
