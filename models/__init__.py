@@ -9,12 +9,14 @@ from torch import nn
 
 from models.colorizer import Colorizer
 from models.denoiser import ResidualDenoiser
+from models.lenet import LeNet
 from models.unwatermark import WatermarkRemover
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "colorizer": Colorizer,
     "denoiser": ResidualDenoiser,
     "unwatermark": WatermarkRemover,
+    "lenet": LeNet,
 }
 
 

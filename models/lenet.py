@@ -43,7 +43,7 @@ class LeNet(nn.Module):
 
     Differs from LeCun et al. 1998 (doi:10.1109/5.726791): ReLU for the scaled tanh, max-pooling for trained
     averages, every map of the second convolution sees all of the first, a linear layer for the radial one.
-    (N, in_channels, *size) -> (N, labels), scores before softmax.
+    (N, in_channels, *size) -> (N, labels): scores before softmax in training mode, else probabilities.
     """
 
     def __init__(self, *, in_channels: int = 1, size: tuple[int, int] = (28, 28), labels: int = 10) -> None:
@@ -61,4 +61,4 @@ class LeNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         scores: Tensor = self.head(self.trunk(image))
-        return scores
+        return scores if self.training else scores.softmax(dim=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from restore.engine import Restored, Restorer, open_model
+    from restore.engine import Classifier, Reading, Restored, Restorer, open_model
     from restore.errors import (
         BadOption,
         ModelNotFound,
@@ -21,9 +21,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadOption",
+    "Classifier",
     "Image",
     "ModelNotFound",
     "NotEnoughMemory",
+    "Reading",
     "RestoreError",
     "Restored",
     "Restorer",
@@ -38,7 +40,9 @@ __all__ = [
 
 #: Where the public names come from; those of no other module are in `errors`.
 _HOMES = {
+    "Classifier": "engine",
     "Image": "image",
+    "Reading": "engine",
     "Restored": "engine",
     "Restorer": "engine",
     "open_model": "engine",

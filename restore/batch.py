@@ -91,6 +91,31 @@ def _numbered(job: Job, number: int) -> Job:
     return replace(job, output=job.output.with_name(f"{job.output.stem}-{number}{job.output.suffix}"))
 
 
+def find(inputs: Sequence[str]) -> list[Path | None]:
+    """Every picture among files and folders, each once, to be read only; None for "-", standard input.
+
+    Raises BadOption for what is not there, and where there is no picture at all.
+    """
+    found: dict[str, Path | None] = {}
+    for text in inputs:
+        if text == STREAM:
+            found[STREAM] = None
+        else:
+            found |= {os.path.realpath(path): path for path, _ in _find(text, besides=None, earlier=None)}
+    if not found:
+        raise BadOption(f"{', '.join(inputs)}: no pictures in there. Name a folder with some, or a file.")
+    return list(found.values())
+
+
+def read_source(source: Path | None, *, example: str) -> tuple[Path | bytes, Image]:
+    """A file, or what came on standard input for None, and its picture; `example` shows how to give one there.
+
+    Raises as `read`.
+    """
+    content = _read_input(example) if source is None else source
+    return content, read(content, name="standard input" if source is None else None)
+
+
 def run(
     jobs: Iterable[Job],
     restorer: Restorer,
@@ -139,7 +164,7 @@ def run_each(
             restored = _restore(job, functools.partial(work, image, tick))
             if masks and job in masks and restored.mask is not None:
                 write(Image(restored.mask), masks[job])
-            notes = _save(job, source, image, restored)
+            notes = save(job, source, image, restored)
         except (UnreadableImage, WriteFailed, NotEnoughMemory, WrongMask) as error:
             yield Result(job=job, status="failed", seconds=time.perf_counter() - start, error=str(error))
             continue
@@ -159,8 +184,8 @@ def _restore(job: Job, work: Callable[[], Restored]) -> Restored:
         raise NotEnoughMemory(f"{job.source_name}: not enough memory for it. Close other programs.") from error
 
 
-def _save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tuple[str, ...]:
-    """Put the answer where the job says; returns what the user should be told."""
+def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tuple[str, ...]:
+    """Put the answer where the job says; returns what the user should be told. Raises WriteFailed."""
     if job.output is None:
         kind = "PNG" if image.format in _READ_ONLY else image.format
     else:
@@ -180,10 +205,10 @@ def _save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> t
     return image.notes + losses(restored.image, kind)
 
 
-def _read_input() -> bytes:
+def _read_input(example: str = "restore denoise - < night.jpg > clean.jpg") -> bytes:
     data = sys.stdin.buffer.read()
     if not data:
-        raise UnreadableImage("standard input: no picture came. Give one: restore denoise - < night.jpg > clean.jpg")
+        raise UnreadableImage(f"standard input: no picture came. Give one: {example}")
     return data
 
 

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
@@ -19,6 +19,7 @@ import onnxruntime as ort
 
 from restore import store
 from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, to_pixels, to_tensor
+from restore.digits import as_mnist
 from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel, WrongMask
 from restore.image import Image
 from restore.layers import LAYERS_KEY, Layer
@@ -64,15 +65,18 @@ class Model:
     @property
     def card(self) -> str:
         """What the file says of itself to people, in markdown; empty where it says nothing."""
-        return str(self._session.card)
+        return self._session.card
 
-    def layers(self) -> tuple[Layer, ...]:
-        """The network's layers, as the file lists them. Raises UnsupportedModel for a file without such a list."""
-        if not self._session.layers:
-            raise UnsupportedModel(
-                f"{self.spec.name}: the file does not list its layers. Export it again with: python -m training export"
-            )
-        return layers_from_json(self._session.layers)
+    def metadata(self, key: str) -> str:
+        """What the file holds under a key of its own; empty where it holds nothing."""
+        return self._session.metadata.get(key, "")
+
+    def run_batch(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One bare run on tensors as the contract names and shapes them: no tiles, no estimates, no checks."""
+        return self._session.run(inputs)
+
+
+Kind = TypeVar("Kind", bound=Model)
 
 
 class Restorer(Model):
@@ -172,10 +176,6 @@ class Restorer(Model):
         self._run(x, self._settle(params), keep, tile=tile, mask=mask)
         return {name: answer[..., 0] if answer.shape[2] == 1 else answer for name, answer in out.items()}
 
-    def run_batch(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One bare run on tensors as the contract names and shapes them: no tiles, no estimates, no checks."""
-        return self._session.run(inputs)
-
     def _settle(self, params: Mapping[str, float]) -> dict[str, float]:
         """Every parameter's value; `Param.unknown` for one that the network is to find."""
         for name, value in params.items():
@@ -254,21 +254,72 @@ def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_st
     return change
 
 
-def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int | None = None) -> Restorer:
+class Reading(NamedTuple):
+    """What a classifier reads: the likeliest label, the probability of each, and the picture as the network saw it.
+
+    `seen` is (28, 28) float32 in [0, 1], ink bright.
+    """
+
+    label: str
+    probabilities: Mapping[str, float]
+    seen: np.ndarray
+
+    @property
+    def probability(self) -> float:
+        """Of the likeliest label."""
+        return self.probabilities[self.label]
+
+
+class Classifier(Model):
+    """A model that answers with a label: a digit that is found in a picture, in any colours, and read."""
+
+    def __call__(self, image: Image) -> Reading:
+        """Raises UnreadableImage where no digit is found. What is transparent counts as paper."""
+        seen = as_mnist(_on_paper(image))
+        scores = self._session.run({"image": seen[None, None]})["scores"][0]
+        chances = {label: float(score) for label, score in zip(self.spec.labels, scores, strict=True)}
+        return Reading(max(chances, key=lambda label: chances[label]), chances, seen)
+
+
+def _on_paper(image: Image) -> np.ndarray:
+    """The pixels, and behind transparent ones white, or black where what is drawn is bright."""
+    if image.alpha is None:
+        return image.pixels
+    colours = to_tensor(image.pixels)[0].transpose(1, 2, 0)
+    share = to_tensor(image.alpha)[0].transpose(1, 2, 0)
+    drawn = float((colours * share).sum() / max(float(share.sum()), 1e-6))
+    paper = np.float32(0.0 if drawn > 0.5 else 1.0)
+    mixed: np.ndarray = paper + share * (colours - paper)
+    return mixed
+
+
+@overload
+def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int | None = None) -> Restorer: ...
+@overload
+def open_model(
+    name_or_path: str | Path, *, kind: type[Kind], device: str = "auto", threads: int | None = None
+) -> Kind: ...
+def open_model(
+    name_or_path: str | Path, *, kind: type[Model] | None = None, device: str = "auto", threads: int | None = None
+) -> Model:
     """Open a model by name (`denoise-fast`), task (`denoise`: its tier "fast") or path to an .onnx file.
 
+    What comes is a `Restorer` or a `Classifier`, as the file says; where `kind` is given, no other.
+    (A type checker, not told, takes it for a Restorer.)
     `device` is `auto` (a GPU if onnxruntime can use one, else the CPU), `cpu` or `cuda`; `threads`
     at most that many CPU threads, by default as many as this process may use.
     Raises ModelNotFound, UnsupportedModel, BadOption.
     """
     path = store.find(name_or_path)
     session = Session(path, device=device, threads=threads)
-    if session.spec.answer != "image":
-        raise UnsupportedModel(
-            f"{path}: a model whose answer is {session.spec.answer!r}; this version runs models that answer with an "
-            "image. Upgrade Restore."
-        )
-    return Restorer(session)
+    spec = session.spec
+    made = {"image": Restorer, "labels": Classifier}.get(spec.answer)
+    if made is None:
+        raise UnsupportedModel(f"{path}: {spec.name} answers with {spec.answer}: it is for the task {spec.task}.")
+    if kind and not issubclass(made, kind):
+        raise UnsupportedModel(f"{path}: {spec.name} is for the task {spec.task}: it answers with {spec.answer}.")
+    opened: Model = made(session)
+    return opened
 
 
 def available_providers() -> list[str]:
@@ -325,8 +376,8 @@ class Session:
             raise
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base but Exception
             raise UnsupportedModel(f"{path}: not a model that onnxruntime can load ({_first_line(error)}).") from None
-        texts = self._session.get_modelmeta().custom_metadata_map
-        text, self.card, self.layers = texts.get(SPEC_KEY), texts.get(CARD_KEY, ""), texts.get(LAYERS_KEY, "")
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        text = self.metadata.get(SPEC_KEY)
         if text is None:
             raise UnsupportedModel(
                 f"{path}: an ONNX file without the entry {SPEC_KEY}. Export it with: python -m training export"
@@ -355,6 +406,20 @@ class Session:
         sought = [p.name for p in self.spec.params if p.default is None]
         if sought and "level" not in {o.name for o in self._session.get_outputs()}:
             raise UnsupportedModel(f"{path}: its graph must find {', '.join(sought)} but has no output `level`.")
+
+    @property
+    def card(self) -> str:
+        """What the file says of itself to people, in markdown; empty where it says nothing."""
+        return self.metadata.get(CARD_KEY, "")
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The network's layers, as the file lists them. Raises UnsupportedModel for a file without such a list."""
+        listed = self.metadata.get(LAYERS_KEY)
+        if not listed:
+            raise UnsupportedModel(
+                f"{self.spec.name}: the file does not list its layers. Export it again with: python -m training export"
+            )
+        return layers_from_json(listed)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The answers by name to tensors as the contract names and shapes them."""

@@ -23,8 +23,8 @@ PICTURE = -1
 #: those that let every place see all others: Attention is one of its two products of computed tensors.
 WINDOWS = ("Conv", "MatMul", "MaxPool", "AveragePool")
 WHOLE = ("Gemm", "GlobalAveragePool")
-OPS = (*WINDOWS, "ConvTranspose", *WHOLE, "DepthToSpace", "SpaceToDepth", "Resize", "Attention")
-_GROWING = ("DepthToSpace", "ConvTranspose", "Resize")
+OPS = (*WINDOWS, "ConvTranspose", *WHOLE, "DepthToSpace", "SpaceToDepth", "Repeat", "Resize", "Attention")
+_GROWING = ("DepthToSpace", "ConvTranspose", "Repeat", "Resize")
 
 Pair = tuple[int, int]
 Span = tuple[int, int]
@@ -34,8 +34,8 @@ Span = tuple[int, int]
 class Layer:
     """One layer of a network, and the layers whose outputs it reads: their numbers, or `PICTURE`.
 
-    `stride` is the factor of DepthToSpace, SpaceToDepth and Resize (bilinear) too; `padding` is top, left, bottom,
-    right. A layer that reads none but what a user sets has no inputs.
+    `stride` is the factor of DepthToSpace, SpaceToDepth, Repeat and Resize (bilinear) too; `padding` is top, left,
+    bottom, right. A layer that reads none but what a user sets has no inputs.
     """
 
     op: str
@@ -62,7 +62,7 @@ class Layer:
         padding = self.padding[axis] + self.padding[axis + 2]
         if self.op == "ConvTranspose":
             return (side - 1) * stride + extent - padding
-        if self.op in {"DepthToSpace", "Resize"}:
+        if self.op in {"DepthToSpace", "Repeat", "Resize"}:
             return side * stride
         if self.op == "SpaceToDepth":
             return side // stride
@@ -85,7 +85,7 @@ class Layer:
         """First and last place of the input that the outputs from `span[0]` to `span[1]` read, along one axis."""
         first, last = span
         stride, start = self.stride[axis], self.padding[axis]
-        if self.op == "DepthToSpace":
+        if self.op in {"DepthToSpace", "Repeat"}:
             return first // stride, last // stride
         if self.op == "SpaceToDepth":
             return first * stride, (last + 1) * stride - 1

@@ -15,7 +15,7 @@ from restore.errors import RestoreError
 from training import TrainingError
 from training import settings as settings_module
 from training.evaluations import EVALUATIONS
-from training.recipes import ALIASES, RECIPES, find_recipe
+from training.recipes import ALIASES, OTHER_ALIASES, OTHERS, RECIPES, find_network, find_recipe
 
 _RUNS = Path("runs")
 _CARDS = Path("docs/models")
@@ -123,7 +123,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
             help="begin a fresh run with the weights of a checkpoint or of an exported .onnx file",
         )  # fmt: skip
         settings_module.add_flags(one, recipe.settings)
-    parser.set_defaults(run_command=_train)
+        one.set_defaults(train=_train_on_photos)
+    for name in ("classify-fast", "classify"):
+        one = recipes.add_parser(name, help="LeNet-5 on MNIST, published as classify-fast")
+        _add_train_digits(one, name)
+    parser.set_defaults(run_command=lambda args: args.train(args))
 
 
 def _hparams(texts: Sequence[str]) -> dict[str, Any]:
@@ -135,7 +139,43 @@ def _hparams(texts: Sequence[str]) -> dict[str, Any]:
         raise TrainingError(f"--hparam {' '.join(texts)} is not NAME=JSON, as in channels=[32,64]") from None
 
 
-def _train(args: argparse.Namespace) -> None:
+def _add_train_digits(parser: argparse.ArgumentParser, name: str) -> None:
+    _describe(
+        parser,
+        "Train LeNet-5 on distorted digits of MNIST. Where RUN/last.pt exists, the run is resumed at its last whole\n"
+        "epoch. RUN/best.pt is the checkpoint to export, chosen on 5,000 of the training digits; the test digits are\n"
+        "not read.",
+        f"train {name} --data ../shared/data/mnist",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the four original files of MNIST")
+    parser.add_argument(
+        "--run", type=Path, default=_RUNS / "classify-fast", metavar="DIR",
+        help=f"checkpoints and log (default: {_RUNS / 'classify-fast'})",
+    )  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
+    parser.add_argument("--epochs", type=int, default=60, metavar="N", help="(default: 60)")
+    parser.add_argument("--batch", type=int, default=128, metavar="N", help="digits in one step (default: 128)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=2e-3, metavar="N", help="at its highest (default: 0.002)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and distortions (default: 0)")
+    parser.set_defaults(train=_train_digits)
+
+
+def _train_digits(args: argparse.Namespace) -> None:
+    _set_threads(args.threads)
+    from training.digits import train_digits
+    from training.loop import pick_device
+
+    best = train_digits(
+        args.data, args.run, epochs=args.epochs, seed=args.seed, device=pick_device(args.device), batch=args.batch,
+        learning_rate=args.learning_rate,
+    )  # fmt: skip
+    print(best)
+
+
+def _train_on_photos(args: argparse.Namespace) -> None:
     recipe = find_recipe(args.recipe)
     recipe = dataclasses.replace(recipe, hparams={**recipe.hparams, **_hparams(args.hparam)})
     settings = settings_module.overridden(recipe.settings, vars(args))
@@ -327,7 +367,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "if the figures of a report (eval --out, of the exported file) beat those of the file there.",
         "export denoise runs/denoise-fast/best.pt --out runs/export",
     )
-    parser.add_argument("recipe", choices=[*RECIPES, *ALIASES], metavar="RECIPE", help="what it was trained as")
+    choices = [*RECIPES, *ALIASES, *OTHERS, *OTHER_ALIASES]
+    parser.add_argument("recipe", choices=choices, metavar="RECIPE", help="what it was trained as")
     parser.add_argument("checkpoint", type=Path, help="RUN/best.pt")
     parser.add_argument(
         "--out", type=Path, default=_RUNS / "export", metavar="DIR", help=f"(default: {_RUNS / 'export'})"
@@ -342,7 +383,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _export(args: argparse.Namespace) -> None:
     from training.loop import load_network
 
-    name = find_recipe(args.recipe).name
+    name = find_network(args.recipe).name
     trained_as = load_network(args.checkpoint)[1]["recipe"]
     if trained_as != name:
         raise TrainingError(f"{args.checkpoint}: a checkpoint of {trained_as}, not of {name}")

@@ -21,7 +21,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from restore import image as image_module
-from restore.engine import available_cpus, open_model
+from restore.engine import Restorer, available_cpus, open_model
 from restore.image import Image
 
 _TWO_MEGAPIXELS = (1184, 1696)  # multiples of 32, so that nobody pays for padding
@@ -78,7 +78,7 @@ def bench(model: str | Path = "denoise", *, rounds: int = 5, threads: int | None
     The contestants take turns, and the median of `rounds` counts, so that what else the machine
     does hits all alike.
     """
-    restorer = open_model(model, device="cpu", threads=threads)
+    restorer = open_model(model, kind=Restorer, device="cpu", threads=threads)
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (*_TWO_MEGAPIXELS, 3), np.uint8)
     large = rng.integers(0, 256, (*_24_MEGAPIXELS, 3), np.uint8)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from restore.contract import ModelSpec
-from training.recipes import Recipe
+from training.recipes import NetworkRecipe
 from training.tables import Published
 
 #: Arxiv number of the paper that proposed such cards, for readers who want to know more.
 _PAPER = "arXiv:1810.03993"
 
 
-def model_card(spec: ModelSpec, recipe: Recipe, published: Published) -> str:
+def model_card(spec: ModelSpec, recipe: NetworkRecipe, published: Published) -> str:
     """Markdown: use, noise range or other limits, training data, licence, figures, known failures."""
     made = spec.made_by
     ranges = [f"- `--{p.name}`: {p.min * p.scale:g} to {p.max * p.scale:g} {p.unit}; {p.help}" for p in spec.params]
-    reach = "the whole picture" if spec.reach is None else f"{spec.reach} pixels around each"
     return "\n".join(
         [
             f"# {spec.name}",
@@ -24,7 +23,7 @@ def model_card(spec: ModelSpec, recipe: Recipe, published: Published) -> str:
             "## What it takes",
             "",
             *ranges,
-            f"- It looks at {reach}; pictures of any size, 8 or 16 bits, grey or colour.",
+            f"- It looks at {_looks_at(spec)}; pictures of any size, 8 or 16 bits, grey or colour.",
             "",
             "## What it was made of",
             "",
@@ -47,3 +46,9 @@ def model_card(spec: ModelSpec, recipe: Recipe, published: Published) -> str:
             "",
         ]
     )
+
+
+def _looks_at(spec: ModelSpec) -> str:
+    if spec.answer == "labels":
+        return "one digit, found in the picture and brought to 28 x 28"
+    return "the whole picture" if spec.reach is None else f"{spec.reach} pixels around each"

@@ -376,7 +376,7 @@ def model_methods(name_or_path: str, *, threads: int | None = None) -> tuple[lis
     if name_or_path.endswith(".pt"):
         network, _ = load_network(Path(name_or_path))
         return [Method(name=f"{name_or_path}, sigma known", denoise=functools.partial(_in_torch, network))], None
-    restorer = open_model(name_or_path, threads=threads)
+    restorer = open_model(name_or_path, kind=Restorer, threads=threads)
     name = restorer.spec.name if name_or_path in (restorer.spec.name, restorer.spec.task) else name_or_path
     told = Method(
         name=f"{name}, sigma known",

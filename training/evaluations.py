@@ -90,6 +90,19 @@ def demand_at_least(args: argparse.Namespace, **least: int) -> None:
             raise TrainingError(f"--{flag} must be {low} or more.")
 
 
+def _digits_flags(parser: argparse.ArgumentParser) -> None:
+    from training.digits_eval import add_flags
+
+    add_flags(parser)
+
+
+def _measure_digits(args: argparse.Namespace, command: str) -> Measured:
+    from training.digits_eval import measure
+
+    demand_at_least(args, limit=1)
+    return measure(args, command)
+
+
 EVALUATIONS: dict[str, Evaluation] = {
     "denoise": Evaluation(
         title="PSNR and SSIM of denoisers on a folder of clean pictures",
@@ -112,5 +125,13 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/photos --marks ../shared/data --baselines --out report.json",
         add_flags=unwatermark_eval.add_flags,
         measure=unwatermark_eval.measure,
+    ),
+    "classify": Evaluation(
+        title="digits read right, as numbers and as picture files",
+        description="Print the share of MNIST's test digits that is read right: as they are, and as PNG files,\n"
+        "plain, inverted, on coloured paper, scaled and with a border, read and found as a user's file is.",
+        example="--data ../shared/data/mnist --model runs/export/classify-fast.onnx --out report.json",
+        add_flags=_digits_flags,
+        measure=_measure_digits,
     ),
 }

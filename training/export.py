@@ -24,7 +24,7 @@ from training.cards import model_card
 from training.graphs import exported, fixed, halve_weights, is_picture, take_any_size, upsample_by_shuffling
 from training.layer_list import layers_of
 from training.loop import load_network
-from training.recipes import Recipe, find_recipe
+from training.recipes import NetworkRecipe, find_network
 from training.tables import Published
 
 #: In values of 1, or of the largest where that is more.
@@ -60,7 +60,7 @@ def export_checkpoint(
     Raises ExportError when it differs, ValueError when the file is not a checkpoint.
     """
     network, state = load_network(checkpoint)
-    recipe = find_recipe(state["recipe"])
+    recipe = find_network(state["recipe"])
     if isinstance(network, Folding):
         network.fold()
     _round_to_half(network)
@@ -95,7 +95,7 @@ def publish_checkpoint(
     Raises ExportError if the figures are no better.
     """
     figures = published.figures
-    name = find_recipe(load_network(checkpoint)[1]["recipe"]).name
+    name = find_network(load_network(checkpoint)[1]["recipe"]).name
     old = next((e for e in store.entries() if e.name == name and e.path.parent == folder), None)
     before: Mapping[str, float] = old.about.get("figures", {}) if old and _opens(old.path) else {}
     shared = sorted(before.keys() & figures.keys())
@@ -106,7 +106,7 @@ def publish_checkpoint(
             f"({_shown(before, shared)})."
         )
     path = export_checkpoint(checkpoint, folder, published=published, data=data)
-    recipe = find_recipe(name)
+    recipe = find_network(name)
     about = {"licence": LICENCE, "figures": figures, "measured_with": published.command}
     store.publish(folder, name, task=recipe.task, tier=recipe.tier, about=about)
     if cards:
@@ -134,7 +134,7 @@ def _round_to_half(network: nn.Module) -> None:
                 p.copy_(p.half().float())
 
 
-def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], said: Mapping[str, str]) -> ModelSpec:
+def _spec(recipe: NetworkRecipe, network: nn.Module, state: Mapping[str, Any], said: Mapping[str, str]) -> ModelSpec:
     progress, settings = state["progress"], state["settings"]
     made_by = {
         "recipe": recipe.name,
@@ -162,7 +162,7 @@ def _spec(recipe: Recipe, network: nn.Module, state: Mapping[str, Any], said: Ma
     )
 
 
-def _sample(recipe: Recipe, multiple_of: int) -> dict[str, np.ndarray]:
+def _sample(recipe: NetworkRecipe, multiple_of: int) -> dict[str, np.ndarray]:
     """Inputs that the graph takes, with a small picture; a free axis of another kind is 1 long."""
     free = {axis: 1 for tensor in recipe.inputs for axis in tensor.shape if isinstance(axis, str)}
     sizes = free | {"H": 4 * multiple_of, "W": 4 * multiple_of}
@@ -175,7 +175,7 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _check_against_torch(path: Path, network: nn.Module, recipe: Recipe, multiple_of: int) -> None:
+def _check_against_torch(path: Path, network: nn.Module, recipe: NetworkRecipe, multiple_of: int) -> None:
     """Raise ExportError unless the file answers as torch does, in the session that users run."""
     session = Session(path, device="cpu")
     rng = np.random.default_rng(0)
@@ -205,7 +205,7 @@ def _drawn(tensor: TensorInput, sizes: dict[str, int], rng: np.random.Generator)
 
 
 def _in_torch(
-    network: nn.Module, inputs: Mapping[str, np.ndarray], recipe: Recipe, multiple_of: int
+    network: nn.Module, inputs: Mapping[str, np.ndarray], recipe: NetworkRecipe, multiple_of: int
 ) -> dict[str, np.ndarray]:
     """The torch network's answers by name, its pictures padded, cropped and clamped as the graph does it."""
     padded = []

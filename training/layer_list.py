@@ -103,6 +103,7 @@ class _Walk:
                 op, name, factor = "SpaceToDepth", "unshuffle", before[3]
                 filters = before[1] * factor**2
             case "Resize" if flat:
+                op = "Repeat" if settings.get("mode", b"nearest") == b"nearest" else "Resize"
                 factor = after[2] // before[2]
             case "GlobalAveragePool" | "ReduceMean" if flat and before[2:] != (1, 1) and after[2:] in {(1, 1), ()}:
                 op, factor = "GlobalAveragePool", 1

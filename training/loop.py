@@ -20,7 +20,7 @@ from training import TrainingError
 from training.data import PhotoSet, vary_colours
 from training.degrade import Pair
 from training.optimizers import Optimizers, multiplies_bfloat16
-from training.recipes import Recipe, find_recipe
+from training.recipes import Recipe, find_network
 from training.report import Report
 from training.schedule import Progress, patch_at, rate_at, step_rng
 from training.settings import Settings, to_json
@@ -245,7 +245,7 @@ def load_network(path: Path, *, device: torch.device | None = None) -> tuple[nn.
     Raises TrainingError if the file is not a checkpoint of ours.
     """
     state = load_checkpoint(path, device or torch.device("cpu"))
-    recipe = dataclasses.replace(find_recipe(state["recipe"]), hparams=state["hparams"])
+    recipe = dataclasses.replace(find_network(state["recipe"]), hparams=state["hparams"])
     network = recipe.build()
     network.load_state_dict(state["ema"])
     return network.to(device or "cpu").eval(), state

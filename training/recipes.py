@@ -58,6 +58,16 @@ _UNWATERMARK_FAILURES = (
 )
 
 
+_CLASSIFY_PURPOSE = """\
+Reads one handwritten digit in a scan, a photo or a drawing, in any colours and of any size (`restore classify`): the
+digit is found, centred and scaled to 28 x 28 as MNIST does it, then read by LeNet-5 with its 44,426 parameters."""
+_CLASSIFY_FAILURES = (
+    "It answers with one of ten digits whatever is drawn; a letter gets a digit too, often with a high probability.",
+    "One digit a picture: of several, the largest is read.",
+    "On ruled or checked paper the lines are taken for ink where they touch the digit.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """One answer of a network, by its name in the ONNX file; (N, C, H, W) where `per_pixel`, and cropped as the input.
@@ -83,18 +93,13 @@ _COLORIZE_FAILURES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """One trained network: from the photos to the name under which it is published."""
+class NetworkRecipe:
+    """A network and what its file says of it: all that an export needs, whatever it learnt from."""
 
     task: str
     tier: str
     network: str
     hparams: Mapping[str, Any]
-    degradation: Degradation
-    #: (what the network answers, the pair, the settings) -> the loss of each sample, (N,).
-    loss: Callable[[Any, Any, Settings], Tensor]
-    #: (the network, held-out photos (N, 3, H, W) in [0, 1]) -> its figures by name; the higher, the better.
-    figures: Callable[[nn.Module, Tensor], dict[str, float]]
     #: How the engine uses it, see ARCHITECTURE; the forward of an evaluated network answers with `outputs`, in order.
     answer: Answer = "image"
     outputs: tuple[Output, ...] = (Output("restored"), Output("level"))
@@ -109,9 +114,6 @@ class Recipe:
     #: For the model's card: what it is for, in a paragraph, and what it is known to do badly, a sentence each.
     purpose: str = ""
     failures: tuple[str, ...] = ()
-    settings: Settings = field(default_factory=Settings)
-    #: How the photos are kept and cropped.
-    photos: type[PhotoSet] = PhotoSet
 
     @property
     def name(self) -> str:
@@ -129,6 +131,20 @@ class Recipe:
     def build(self) -> nn.Module:
         """A fresh network."""
         return models.build(self.network, **self.hparams)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe(NetworkRecipe):
+    """A network that `training.loop` teaches on photos: from them to the name under which it is published."""
+
+    degradation: Degradation
+    #: (what the network answers, the pair, the settings) -> the loss of each sample, (N,).
+    loss: Callable[[Any, Any, Settings], Tensor]
+    #: (the network, held-out photos (N, 3, H, W) in [0, 1]) -> its figures by name; the higher, the better.
+    figures: Callable[[nn.Module, Tensor], dict[str, float]]
+    settings: Settings = field(default_factory=Settings)
+    #: How the photos are kept and cropped.
+    photos: type[PhotoSet] = PhotoSet
 
 
 RECIPES: dict[str, Recipe] = {
@@ -205,13 +221,34 @@ RECIPES: dict[str, Recipe] = {
         photos=ThumbnailSet,
     ),
 }
+#: Networks that learn from something else than photos, each by a command of its own.
+OTHERS: dict[str, NetworkRecipe] = {
+    "classify-fast": NetworkRecipe(
+        task="classify",
+        tier="fast",
+        network="lenet",
+        hparams={},
+        answer="labels",
+        outputs=(Output("scores", per_pixel=False),),
+        image=("N", 1, 28, 28),
+        labels=tuple("0123456789"),
+        purpose=_CLASSIFY_PURPOSE,
+        failures=_CLASSIFY_FAILURES,
+    ),
+}
 #: A task's plain name means its tier "fast".
 ALIASES: dict[str, str] = {recipe.task: name for name, recipe in RECIPES.items() if recipe.tier == "fast"}
+OTHER_ALIASES: dict[str, str] = {recipe.task: name for name, recipe in OTHERS.items()}
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of this name, or of the task's tier "fast". Raises TrainingError for an unknown one."""
+    """The recipe for photos of this name, or of the task's tier "fast". Raises TrainingError for an unknown one."""
     recipe = RECIPES.get(ALIASES.get(name, name))
     if recipe is None:
         raise TrainingError(f"no recipe is called {name!r}; there are: {', '.join([*RECIPES, *ALIASES])}")
     return recipe
+
+
+def find_network(name: str) -> NetworkRecipe:
+    """As `find_recipe`, among all that is trained here."""
+    return OTHERS.get(OTHER_ALIASES.get(name, name)) or find_recipe(name)

@@ -117,10 +117,10 @@ def verify_models() -> None:
 
 
 def _show_layers(name: str, size: str | None, *, as_json: bool) -> None:
-    from restore import engine
+    from restore import engine, store
     from restore.layers import HEADINGS, table
 
-    model = engine.open_model(name, device="cpu")
+    model = engine.Session(store.find(name), device="cpu")
     height, width = parse_size("size", size) if size else (512, 512)
     rows = table(model.layers(), height=height, width=width, multiple_of=model.spec.multiple_of)
     if as_json:

@@ -44,11 +44,12 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")
 
 def open_for(task: str, model: str, device: str, threads: int | None) -> Restorer:
     """The model of this name. Raises BadOption if it is for another task than the command's."""
-    from restore.engine import open_model
+    from restore.engine import Model, Restorer, open_model
 
-    restorer = open_model(model, device=device, threads=threads)
+    restorer = open_model(model, kind=Model, device=device, threads=threads)
     if restorer.spec.task != task:
         raise BadOption(f"--model {model}: {restorer.spec.name} is for the task {restorer.spec.task}, not {task}.")
+    assert isinstance(restorer, Restorer), f"the task {task} answers with pictures"
     return restorer
 
 

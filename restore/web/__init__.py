@@ -15,10 +15,11 @@ import gradio as gr
 
 from restore import __version__, store
 from restore.colorizer import open_colorizer
-from restore.engine import Restorer, open_model
+from restore.engine import Classifier, Restorer, open_model
 from restore.errors import BadOption
 from restore.web.colorize import ColorizeTab
 from restore.web.denoise import DenoiseTab
+from restore.web.digits import DigitsTab
 from restore.web.unwatermark import UnwatermarkTab
 
 MAX_FILE_BYTES = 500 * 2**20
@@ -48,6 +49,7 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
     tasks = {entry.task for entry in store.entries()} if model == "denoise" else set()
     marks = _open_tiers("unwatermark", device=device, threads=threads) if "unwatermark" in tasks else {}
     colours = open_colorizer("colorize", device=device, threads=threads) if "colorize" in tasks else None
+    reader = open_model("classify", kind=Classifier, device=device, threads=threads) if "classify" in tasks else None
     app = gr.Blocks(title="Restore", analytics_enabled=False, delete_cache=_CLEAN_UP)
     with app:
         gr.Markdown("# Restore\nGives back damaged photos. Everything happens on this computer: no photo leaves it.")
@@ -60,8 +62,11 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
             if colours:
                 with gr.Tab("Colorize"):
                     ColorizeTab(colours)
-        specs = [restorer.spec for restorer in (*tiers.values(), *marks.values())]
-        names = ", ".join(spec.name for spec in (*specs, *([colours.spec] if colours else [])))
+            if reader:
+                with gr.Tab("Digits"):
+                    DigitsTab(reader)
+        opened = [*tiers.values(), *marks.values(), colours, reader]
+        names = ", ".join(one.spec.name for one in opened if one)
         about = f"Restore {__version__} · {names} · works without a network"
         gr.Markdown(about, elem_id="about")
     app.queue(default_concurrency_limit=1)
@@ -70,10 +75,19 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
 
 def _open_tiers(model: str | Path, *, device: str, threads: int | None) -> dict[str, Restorer]:
     """The model by its tier, and beside a task's own the task's other tiers, by the names that the page shows."""
-    first = open_model(model, device=device, threads=threads)
+    first = open_model(model, kind=Restorer, device=device, threads=threads)
     names = [e.name for e in store.entries() if e.task == first.spec.task and e.name != first.spec.name]
-    others = [open_model(name, device=device, threads=threads) for name in names if model == first.spec.task]
+    others = [
+        open_model(name, kind=Restorer, device=device, threads=threads) for name in names if model == first.spec.task
+    ]
     return {restorer.spec.tier.capitalize(): restorer for restorer in (first, *others)}
+
+
+def _open_reader(*, device: str, threads: int | None) -> Classifier | None:
+    """What reads digits, where it is installed."""
+    if any(entry.task == "classify" for entry in store.entries()):
+        return open_model("classify", kind=Classifier, device=device, threads=threads)
+    return None
 
 
 def page_options() -> dict[str, Any]:

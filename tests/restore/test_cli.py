@@ -51,6 +51,7 @@ def rows(text: str) -> list[dict[str, object]]:
         ["models", "show"],
         ["models", "verify"],
         ["layer"],
+        ["classify"],
         ["doctor"],
     ],
     ids=" ".join,

@@ -51,6 +51,7 @@ LENET = (
         (5, moved("DepthToSpace"), 10),
         (10, moved("SpaceToDepth"), 5),
         (5, moved("Resize", factor=3), 15),
+        (5, moved("Repeat", factor=2), 10),
         (5, Layer(op="Gemm", name="fc", inputs=(), channels=1, filters=1), 1),
     ],
 )
@@ -101,6 +102,11 @@ def test_after_upsampling_the_place_that_sees_most_counts():
     assert receptive_field(layers, 2) == (4, 4)
     # With a 5x5 a place sees two pixels to each side, which lie in three pairs.
     assert receptive_field([*layers[:2], conv(1, size=5)], 2) == (6, 6)
+
+
+def test_a_repeated_value_reads_one_place():
+    assert moved("Repeat").seen((4, 5), 0) == (2, 2)
+    assert moved("Repeat").seen((5, 6), 0) == (2, 3)
 
 
 def test_a_bilinear_output_reads_the_two_places_around_it():

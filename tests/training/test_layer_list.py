@@ -11,7 +11,7 @@ from torch import nn
 
 from models.colorizer import GlobalBlock
 from models.lenet import LeNet
-from restore.engine import open_model
+from restore.engine import Session
 from restore.layers import PICTURE, table
 from training.layer_list import layers_of
 
@@ -56,6 +56,16 @@ def test_shuffles_skips_and_names_are_found():
     assert [(layer.channels, layer.filters) for layer in layers] == [(3, 12), (12, 12), (12, 12), (12, 3)]
 
 
+def test_repeating_and_bilinear_enlarging_are_told_apart():
+    class Enlarged(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            repeated = nn.functional.interpolate(image, scale_factor=2.0, mode="nearest")
+            return nn.functional.interpolate(repeated, scale_factor=3.0, mode="bilinear")
+
+    layers = found(Enlarged(), (1, 3, 4, 4))
+    assert [(layer.op, layer.stride) for layer in layers] == [("Repeat", (2, 2)), ("Resize", (3, 3))]
+
+
 def test_attention_is_seen_to_look_everywhere():
     layers = found(GlobalBlock(8, heads=2), (1, 8, 4, 6))
     assert [layer.op for layer in layers].count("Attention") == 2
@@ -69,7 +79,7 @@ def test_attention_is_seen_to_look_everywhere():
 
 
 def test_an_exported_file_lists_its_layers(tiny_denoiser):
-    model = open_model(tiny_denoiser)
+    model = Session(tiny_denoiser, device="cpu")
     rows = table(model.layers(), height=64, width=64, multiple_of=model.spec.multiple_of)
     assert rows[-1].output == (64, 64)
     # The spec's reach is a radius that holds at every place, the field what one place sees: see test_denoiser.

@@ -1,0 +1,70 @@
+"""restore classify."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from restore.cli.options import MODEL_HELP, DeviceOption, InputsArgument, ThreadsOption, talk
+from restore.errors import BadOption, NotEnoughMemory, UnreadableImage
+
+if TYPE_CHECKING:
+    from restore.engine import Reading
+
+_EXAMPLE = "restore classify - < seven.png"
+
+
+def classify(
+    *,
+    inputs: InputsArgument,
+    model: Annotated[str, typer.Option(metavar="NAME_OR_PATH", help=MODEL_HELP)] = "classify",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file, with all labels.")] = False,
+) -> None:
+    """Read a handwritten digit in each picture; a line a file: path, digit, probability.
+
+    Example: restore classify digits/*.png
+
+    One digit a picture, a scan, a photo or a drawing, in any colours and of any size; it is found, centred and scaled.
+    """
+    from restore import batch
+    from restore.engine import Classifier, open_model
+
+    sources = batch.find(inputs)
+    if None in sources and sys.stdin.isatty():
+        raise BadOption(f"- is a picture on standard input: {_EXAMPLE}")
+    read_digit = open_model(model, kind=Classifier, device=device, threads=threads)
+    failed = 0
+    for source in sources:
+        shown = "-" if source is None else str(source)
+        try:
+            _, image = batch.read_source(source, example=_EXAMPLE)
+            reading = read_digit(image)
+        except (UnreadableImage, NotEnoughMemory) as error:
+            failed += 1
+            _tell_failure(shown, source, str(error), as_json=as_json)
+            continue
+        typer.echo(_as_row(shown, reading) if as_json else f"{shown}\t{reading.label}\t{reading.probability:.4f}")
+    if failed and len(sources) > 1 and not as_json:
+        talk(f"{len(sources) - failed} read, {failed} not.")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tell_failure(shown: str, source: Path | None, error: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"file": shown, "status": "failed", "error": error}))
+        return
+    # What cannot be decoded is named by its path already, what holds no digit is not.
+    talk(f"Error: {error if source is not None and error.startswith(shown) else f'{shown}: {error}'}")
+
+
+def _as_row(shown: str, reading: Reading) -> str:
+    chances = {label: round(chance, 6) for label, chance in reading.probabilities.items()}
+    facts = {"file": shown, "status": "done", "label": reading.label, "probability": chances[reading.label]}
+    return json.dumps(facts | {"probabilities": chances})
