@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from models.autoencoder import BottleneckAutoencoder
 from models.colorizer import Colorizer
 from models.denoiser import ResidualDenoiser
 from models.lenet import LeNet
@@ -17,6 +18,7 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "denoiser": ResidualDenoiser,
     "unwatermark": WatermarkRemover,
     "lenet": LeNet,
+    "reproducer": BottleneckAutoencoder,
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from models.blocks import UPSAMPLINGS, EdgeKernel, LargeKernelBlock, ResidualBlock, down
+from models.blocks import UPSAMPLINGS, EdgeKernel, LargeKernelBlock, ResidualBlock, down, up
 
 
 class ConvAutoencoder(nn.Module):
@@ -107,3 +108,69 @@ class ConvAutoencoder(nn.Module):
             x = stack(grow(x) + skip)
         out: Tensor = self.tail(x)
         return out
+
+
+class BottleneckAutoencoder(nn.Module):
+    """Reproduces a picture from a small code alone (Theis et al. 2017, arXiv:1703.00395): no skips past it.
+
+    `image` (N, 3, H, W) in [0, 1], H and W multiples of `multiple_of` -> the picture, same shape, not clamped, and
+    its code (N, code, H / multiple_of, W / multiple_of): whole numbers from -`levels` to `levels`. `channels` and
+    `blocks` are those of `ConvAutoencoder`, on pixels unshuffled by 2. Differs from the paper: the code is bounded
+    by tanh in place of a learnt model of its frequencies, so that any compressor can pack it.
+    """
+
+    _stem = 2
+
+    def __init__(self, *, channels: Sequence[int], blocks: Sequence[int], code: int, levels: int) -> None:
+        super().__init__()
+        if len(channels) != len(blocks):
+            raise ValueError(f"channels {channels} and blocks {blocks} must be two lists of equal length")
+        self.levels = levels
+        self.blocks = tuple(blocks)
+        pixels, last = 3 * self._stem**2, len(channels) - 1
+        encoder: list[nn.Module] = [nn.PixelUnshuffle(self._stem), nn.Conv2d(pixels, channels[0], 3, padding=1)]
+        decoder: list[nn.Module] = [nn.PixelShuffle(self._stem), nn.Conv2d(channels[0], pixels, 3, padding=1)]
+        for level, (width, count) in enumerate(zip(channels, blocks, strict=True)):
+            encoder += [ResidualBlock(width) for _ in range(count)]
+            decoder += [ResidualBlock(width) for _ in range(count)]
+            if level < last:
+                encoder.append(down(width, channels[level + 1]))
+                decoder.append(up(channels[level + 1], width))
+        encoder.append(nn.Conv2d(channels[last], code, 3, padding=1))
+        decoder.append(nn.Conv2d(code, channels[last], 3, padding=1))
+        self.encoder = nn.Sequential(*encoder)
+        self.decoder = nn.Sequential(*reversed(decoder))
+
+    @property
+    def multiple_of(self) -> int:
+        """Pixels along each axis for one place of the code."""
+        return int(self._stem * 2 ** (len(self.blocks) - 1))
+
+    @property
+    def reach(self) -> int:
+        """Radius in pixels beyond which no input changes an output: the least that holds everywhere."""
+        spans = ((at, *self._seen_by(at)) for at in range(self.multiple_of))
+        return max(max(at - first, last - at) for at, first, last in spans)
+
+    def _seen_by(self, at: int) -> tuple[int, int]:
+        """First and last input, along one axis, that output `at` depends on."""
+        low, high = at // self._stem - 1, at // self._stem + 1
+        for level, count in enumerate(self.blocks):
+            low, high = low - ResidualBlock.reach * count, high + ResidualBlock.reach * count
+            if level < len(self.blocks) - 1:
+                low, high = low // 2, high // 2
+        # Two 3x3 convolutions, one on each side of the code.
+        low, high = low - 2, high + 2
+        for level, count in reversed(list(enumerate(self.blocks))):
+            if level < len(self.blocks) - 1:
+                low, high = 2 * low, 2 * high + 1
+            low, high = low - ResidualBlock.reach * count, high + ResidualBlock.reach * count
+        return self._stem * (low - 1), self._stem * (high + 2) - 1
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        exact = self.levels * torch.tanh(self.encoder(image))
+        code = torch.round(exact)
+        if self.training:
+            # Rounding has no slope; the gradient passes as if it were not there.
+            code = exact + (code - exact).detach()
+        return self.decoder(code), code

@@ -34,6 +34,7 @@ EXTRA = {
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
     "training/digits_eval.py": {"rich"},
+    "training/reproduce_eval.py": {"rich"},
     "training/graphs.py": {"onnx"},
     "training/layer_list.py": {"onnx", "onnxruntime"},
     "training/weights.py": {"onnx"},
@@ -50,7 +51,7 @@ OWN = {
             f"restore.{m}"
             for m in ("image", "contract", "color", "chroma", "colorizer", "monochrome", "digits", "layers", "store")
         ),
-        *(f"restore.{m}" for m in ("engine", "steps", "errors")),
+        *(f"restore.{m}" for m in ("engine", "steps", "errors", "reproduce")),
     },
 }
 #: Inside restore, a module may import only from the layers before its own.
@@ -61,7 +62,7 @@ LAYERS = (
     {"small", "chroma", "monochrome"},
     {"engine"},
     {"colorizer"},
-    {"batch", "previews"},
+    {"batch", "previews", "reproduce"},
     {"masks"},
     {"web", "screen", "doctor"},
     {"cli"},

@@ -103,6 +103,19 @@ def _measure_digits(args: argparse.Namespace, command: str) -> Measured:
     return measure(args, command)
 
 
+def _reproduce_flags(parser: argparse.ArgumentParser) -> None:
+    from training.reproduce_eval import add_flags
+
+    add_flags(parser)
+
+
+def _measure_reproductions(args: argparse.Namespace, command: str) -> Measured:
+    from training.reproduce_eval import measure
+
+    demand_at_least(args, limit=4, seed=0)
+    return measure(args, command)
+
+
 EVALUATIONS: dict[str, Evaluation] = {
     "denoise": Evaluation(
         title="PSNR and SSIM of denoisers on a folder of clean pictures",
@@ -133,5 +146,13 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/mnist --model runs/export/classify-fast.onnx --out report.json",
         add_flags=_digits_flags,
         measure=_measure_digits,
+    ),
+    "reproduce": Evaluation(
+        title="an autoencoder's code against JPEG, and whether its error tells photos from other pictures",
+        description="Print the PSNR that the code of test photos gives beside JPEG's at the same bytes, and how well\n"
+        "logos, text, digits and noise are told from them. What photos are like is learnt from the train split.",
+        example="--data ../shared/data --model runs/export/reproduce-fast.onnx --out report.json",
+        add_flags=_reproduce_flags,
+        measure=_measure_reproductions,
     ),
 }

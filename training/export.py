@@ -72,7 +72,7 @@ def export_checkpoint(
     halve_weights(model)
     texts = {SPEC_KEY: spec.to_json(), LAYERS_KEY: to_json(layers_of(model, _sample(recipe, spec.multiple_of)))}
     if published:
-        texts[CARD_KEY] = model_card(spec, recipe, published)
+        texts |= {CARD_KEY: model_card(spec, recipe, published), **published.texts}
     helper.set_model_props(model, texts)
     onnx.checker.check_model(model, full_check=True)
     out.mkdir(parents=True, exist_ok=True)

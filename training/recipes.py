@@ -18,6 +18,7 @@ from training.degrade import Degradation
 from training.denoising import denoising_figures, denoising_loss
 from training.old_photo import OldPhoto
 from training.photo_noise import UNKNOWN, DenoisingMix
+from training.reproducing import Untouched, reproducing_figures, reproducing_loss
 from training.settings import Settings
 from training.thumbnails import ThumbnailSet
 from training.unwatermark_losses import unwatermark_figures, unwatermark_loss
@@ -65,6 +66,13 @@ _CLASSIFY_FAILURES = (
     "It answers with one of ten digits whatever is drawn; a letter gets a digit too, often with a high probability.",
     "One digit a picture: of several, the largest is read.",
     "On ruled or checked paper the lines are taken for ink where they touch the digit.",
+)
+_REPRODUCE_PURPOSE = """\
+Reproduces a photo from a small code (`restore reproduce`): an encoder-decoder with a bottleneck and no way past it, 12
+whole numbers from -3 to 3 for each 8 x 8 pixels. What it reproduces badly is unlike the photos that it learnt from."""
+_REPRODUCE_FAILURES = (
+    "It is a textbook's autoencoder and no codec to keep photos in: see the PSNR of JPEG at the same bytes.",
+    "Fine texture and letters come out soft.",
 )
 
 
@@ -219,6 +227,19 @@ RECIPES: dict[str, Recipe] = {
         failures=_COLORIZE_FAILURES,
         settings=Settings(patches=(96, 96, 128), validate_every=500),
         photos=ThumbnailSet,
+    ),
+    "reproduce-fast": Recipe(
+        task="reproduce",
+        tier="fast",
+        network="reproducer",
+        hparams={"channels": (32, 64, 128), "blocks": (1, 1, 2), "code": 12, "levels": 3},
+        degradation=Untouched(),
+        loss=reproducing_loss,
+        figures=reproducing_figures,
+        outputs=(Output("restored"), Output("code", low=None, high=None, per_pixel=False)),
+        purpose=_REPRODUCE_PURPOSE,
+        failures=_REPRODUCE_FAILURES,
+        settings=Settings(patches=(128,), loss="mse"),
     ),
 }
 #: Networks that learn from something else than photos, each by a command of its own.

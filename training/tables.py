@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,6 +144,8 @@ class Published(NamedTuple):
     figures: dict[str, float]
     command: str
     tables: str
+    #: Further entries for the file's metadata.
+    texts: Mapping[str, str] = MappingProxyType({})
 
 
 def published_figures(report: Path, name: str) -> Published:
@@ -154,8 +157,9 @@ def published_figures(report: Path, name: str) -> Published:
         plain: dict[str, Any] = json.loads(report.read_text("utf-8"))
         figures: dict[str, float] | None = plain["published"].get(name)
         command, tables = str(plain["command"]), str(plain["markdown"])
+        texts = {str(key): str(text) for key, text in plain.get("texts", {}).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"{report}: not a report of python -m training eval --out ({error!r})") from None
     if figures is None:
         raise TrainingError(f"{report}: no figures of {name}. Evaluate the exported .onnx file first.")
-    return Published(figures, command, re.sub(rf"[^| ]*{name}\.onnx", name, tables))
+    return Published(figures, command, re.sub(rf"[^| ]*{name}\.onnx", name, tables), texts)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from restore import __version__
-from restore.cli import classify, colorize, denoise, doctor, layer, models, serve, unwatermark
+from restore.cli import classify, colorize, denoise, doctor, layer, models, reproduce, serve, unwatermark
 from restore.cli.options import talk
 from restore.errors import RestoreError
 
@@ -54,7 +54,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     denoise.denoise, colorize.colorize, unwatermark.unwatermark, classify.classify,
-    serve.serve, layer.layer, doctor.doctor,
+    reproduce.reproduce, serve.serve, layer.layer, doctor.doctor,
 )  # fmt: skip
 for command in _COMMANDS:
     app.command()(command)

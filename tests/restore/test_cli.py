@@ -52,6 +52,7 @@ def rows(text: str) -> list[dict[str, object]]:
         ["models", "verify"],
         ["layer"],
         ["classify"],
+        ["reproduce"],
         ["doctor"],
     ],
     ids=" ".join,
