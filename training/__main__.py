@@ -122,6 +122,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
             "--start-from", type=Path, metavar="FILE",
             help="begin a fresh run with the weights of a checkpoint or of an exported .onnx file",
         )  # fmt: skip
+        one.add_argument(
+            "--hand-over", type=Path, metavar="DIR",
+            help="at the end write the exported network there, its figures on the split val, the log, and last.pt in "
+            "parts of 15 MiB that cat joins: all that a borrowed machine must give back",
+        )  # fmt: skip
         settings_module.add_flags(one, recipe.settings)
         one.set_defaults(train=_train_on_photos)
     for name in ("classify-fast", "classify"):
@@ -199,6 +204,10 @@ def _train_on_photos(args: argparse.Namespace) -> None:
         )  # fmt: skip
         if world.leads:
             print(best)
+            if args.hand_over:
+                from training.handover import hand_over
+
+                print(*hand_over(best, run, args.hand_over, val=val), sep="\n")
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
