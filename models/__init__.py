@@ -11,6 +11,7 @@ from models.autoencoder import BottleneckAutoencoder
 from models.colorizer import Colorizer
 from models.denoiser import ResidualDenoiser
 from models.lenet import LeNet
+from models.planner import Planner
 from models.unwatermark import WatermarkRemover
 
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -18,6 +19,7 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "denoiser": ResidualDenoiser,
     "unwatermark": WatermarkRemover,
     "lenet": LeNet,
+    "planner": Planner,
     "reproducer": BottleneckAutoencoder,
 }
 

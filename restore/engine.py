@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
@@ -24,9 +24,12 @@ from restore.errors import BadOption, NotEnoughMemory, UnsupportedModel, WrongMa
 from restore.image import Image
 from restore.layers import LAYERS_KEY, Layer
 from restore.layers import from_json as layers_from_json
+from restore.look import look
 from restore.small import Small
 from restore.tiles import best_window, plan_tiles, run_tiled
 
+#: The label of a planner that ends a plan.
+END = "end"
 DEVICES = ("auto", "cpu", "cuda")
 TileSize = int | Literal["auto"] | None
 
@@ -293,6 +296,62 @@ def _on_paper(image: Image) -> np.ndarray:
     return mixed
 
 
+class Planner(Model):
+    """A model that answers with steps: it looks at a picture and says what it needs, one after the other."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        shapes = {tensor.name: tensor.shape for tensor in self.spec.tensors}
+        self._crops, self._side, self._thumbnail = (
+            int(shapes[name][axis]) for name, axis in (("crops", 1), ("crops", 3), ("thumbnail", 2))
+        )
+        self._features = int(shapes["state"][1])
+
+    def __call__(self, image: Image) -> tuple[tuple[str, float | None], ...]:
+        """The whole plan from one look: names of steps, and for denoise the noise's deviation in [0, 1]."""
+        looked = self._look(image)
+        state = self._fresh()
+        steps: list[tuple[str, float | None]] = []
+        while True:
+            name, sigma, state = self._decide(looked, [step for step, _ in steps], state)
+            if name is None:
+                return tuple(steps)
+            steps.append((name, sigma if name == "denoise" else None))
+
+    def still_wants(self, image: Image, before: Sequence[str], step: str) -> bool:
+        """Whether, of the picture as it now is and after the steps `before`, it would still take this one."""
+        looked, state = self._look(image), self._fresh()
+        for number in range(len(before)):
+            _, _, state = self._run_step(looked, before[:number], state)
+        name, _, _ = self._decide(looked, before, state)
+        return name == step
+
+    def _look(self, image: Image) -> dict[str, np.ndarray]:
+        crops, thumbnail = look(image.pixels, crops=self._crops, side=self._side, thumbnail=self._thumbnail)
+        scale = np.float32(255)
+        return {"crops": crops[None] / scale, "thumbnail": thumbnail[None] / scale}
+
+    def _fresh(self) -> np.ndarray:
+        return np.zeros((1, self._features), np.float32)
+
+    def _run_step(
+        self, looked: Mapping[str, np.ndarray], before: Sequence[str], state: np.ndarray
+    ) -> tuple[np.ndarray, float, np.ndarray]:
+        labels = self.spec.labels
+        previous = labels.index(before[-1]) if before else len(labels)
+        answers = self._session.run({**looked, "previous": np.array([previous], np.int64), "state": state})
+        return answers["scores"][0], float(answers["sigma"][0]), answers["next"]
+
+    def _decide(
+        self, looked: Mapping[str, np.ndarray], before: Sequence[str], state: np.ndarray
+    ) -> tuple[str | None, float, np.ndarray]:
+        """The next step, None for END: the likeliest that was not taken yet."""
+        scores, sigma, state = self._run_step(looked, before, state)
+        open_to = [label for label in self.spec.labels if label not in before]
+        name = max(open_to, key=lambda label: scores[self.spec.labels.index(label)])
+        return (None if name == END else name), sigma, state
+
+
 @overload
 def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int | None = None) -> Restorer: ...
 @overload
@@ -304,7 +363,7 @@ def open_model(
 ) -> Model:
     """Open a model by name (`denoise-fast`), task (`denoise`: its tier "fast") or path to an .onnx file.
 
-    What comes is a `Restorer` or a `Classifier`, as the file says; where `kind` is given, no other.
+    What comes is a `Restorer`, a `Classifier` or a `Planner`, as the file says; where `kind` is given, no other.
     (A type checker, not told, takes it for a Restorer.)
     `device` is `auto` (a GPU if onnxruntime can use one, else the CPU), `cpu` or `cuda`; `threads`
     at most that many CPU threads, by default as many as this process may use.
@@ -313,7 +372,7 @@ def open_model(
     path = store.find(name_or_path)
     session = Session(path, device=device, threads=threads)
     spec = session.spec
-    made = {"image": Restorer, "labels": Classifier}.get(spec.answer)
+    made = {"image": Restorer, "labels": Classifier, "steps": Planner}.get(spec.answer)
     if made is None:
         raise UnsupportedModel(f"{path}: {spec.name} answers with {spec.answer}: it is for the task {spec.task}.")
     if kind and not issubclass(made, kind):

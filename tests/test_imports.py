@@ -34,6 +34,7 @@ EXTRA = {
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
     "training/digits_eval.py": {"rich"},
+    "training/planner_eval.py": {"rich"},
     "training/reproduce_eval.py": {"rich"},
     "training/graphs.py": {"onnx"},
     "training/layer_list.py": {"onnx", "onnxruntime"},
@@ -51,18 +52,18 @@ OWN = {
             f"restore.{m}"
             for m in ("image", "contract", "color", "chroma", "colorizer", "monochrome", "digits", "layers", "store")
         ),
-        *(f"restore.{m}" for m in ("engine", "steps", "errors", "reproduce")),
+        *(f"restore.{m}" for m in ("engine", "steps", "errors", "reproduce", "look")),
     },
 }
 #: Inside restore, a module may import only from the layers before its own.
 LAYERS = (
     {"errors"},
     {"formats"},
-    {"image", "contract", "tiles", "store", "color", "layers", "digits"},
+    {"image", "contract", "tiles", "store", "color", "layers", "digits", "look"},
     {"small", "chroma", "monochrome"},
     {"engine"},
     {"colorizer"},
-    {"batch", "previews", "reproduce"},
+    {"batch", "previews", "reproduce", "steps"},
     {"masks"},
     {"web", "screen", "doctor"},
     {"cli"},

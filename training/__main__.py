@@ -132,6 +132,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     for name in ("classify-fast", "classify"):
         one = recipes.add_parser(name, help="LeNet-5 on MNIST, published as classify-fast")
         _add_train_digits(one, name)
+    for name in ("plan-fast", "plan"):
+        one = recipes.add_parser(name, help="the planner, on photos that are damaged on the way")
+        _add_train_planner(one, name)
     parser.set_defaults(run_command=lambda args: args.train(args))
 
 
@@ -178,6 +181,47 @@ def _train_digits(args: argparse.Namespace) -> None:
         learning_rate=args.learning_rate,
     )  # fmt: skip
     print(best)
+
+
+def _add_train_planner(parser: argparse.ArgumentParser, name: str) -> None:
+    _describe(
+        parser,
+        "Train the planner on photos that are damaged as it learns: marked, noisy, grey, or left alone. On the CPU.\n"
+        "Where RUN/last.pt exists, the run goes on. RUN/best.pt is the checkpoint to export.",
+        f"train {name} --data runs/packs/large --minutes 40",
+    )
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
+    parser.add_argument(
+        "--marks", type=Path, default=_RUNS / "marks", metavar="DIR",
+        help=f"what `marks` wrote (default: {_RUNS / 'marks'})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--run", type=Path, default=_RUNS / "plan-fast", metavar="DIR",
+        help=f"checkpoints and log (default: {_RUNS / 'plan-fast'})",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
+    settings_module.add_flags(parser, settings_module.PLANNER)
+    parser.set_defaults(train=_train_planner)
+
+
+def _train_planner(args: argparse.Namespace) -> None:
+    settings = settings_module.overridden(settings_module.PLANNER, vars(args))
+    _set_threads(args.threads)
+    import torch
+
+    from training.data import PhotoSet
+    from training.mark_bank import bank_path, open_bank
+    from training.planner import train_planner
+    from training.planner_photos import CaseMaker
+
+    device = torch.device("cpu")
+    cases, held_out = (
+        CaseMaker(
+            photos=PhotoSet.load(args.data, split, device=device), marks=open_bank(bank_path(args.marks, split), device)
+        )
+        for split in ("train", "val")
+    )
+    print(train_planner(cases, held_out, args.run, settings=settings))
 
 
 def _train_on_photos(args: argparse.Namespace) -> None:

@@ -116,6 +116,19 @@ def _measure_reproductions(args: argparse.Namespace, command: str) -> Measured:
     return measure(args, command)
 
 
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    from training.planner_eval import add_flags
+
+    add_flags(parser)
+
+
+def _measure_plans(args: argparse.Namespace, command: str) -> Measured:
+    from training.planner_eval import measure
+
+    demand_at_least(args, number=1, tried=0, seed=0)
+    return measure(args, command)
+
+
 EVALUATIONS: dict[str, Evaluation] = {
     "denoise": Evaluation(
         title="PSNR and SSIM of denoisers on a folder of clean pictures",
@@ -154,5 +167,13 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data --model runs/export/reproduce-fast.onnx --out report.json",
         add_flags=_reproduce_flags,
         measure=_measure_reproductions,
+    ),
+    "plan": Evaluation(
+        title="plans that are right, harm to clean photos, and what a plan costs against the best order",
+        description="Print how many plans are right on damaged photos, for how many clean ones a step is planned, and\n"
+        "how far the PSNR falls short of the best order of the installed models, tried out.",
+        example="--data ../shared/data --model runs/export/plan-fast.onnx --out report.json",
+        add_flags=_plan_flags,
+        measure=_measure_plans,
     ),
 }

@@ -70,7 +70,10 @@ def export_checkpoint(
     upsample_by_shuffling(model)
     take_any_size(model, recipe.inputs, recipe.outputs, spec.multiple_of)
     halve_weights(model)
-    texts = {SPEC_KEY: spec.to_json(), LAYERS_KEY: to_json(layers_of(model, _sample(recipe, spec.multiple_of)))}
+    texts = {SPEC_KEY: spec.to_json()}
+    if recipe.image:
+        # Layers are listed for one size of picture; a planner sees two.
+        texts[LAYERS_KEY] = to_json(layers_of(model, _sample(recipe, spec.multiple_of)))
     if published:
         texts |= {CARD_KEY: model_card(spec, recipe, published), **published.texts}
     helper.set_model_props(model, texts)

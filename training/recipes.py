@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import models
 from models.colorizer import FULL_CHROMA, PALETTE_SIZE
+from models.planner import FEATURES as PLANNER_FEATURES
 from restore.contract import Answer, Param, TensorInput
 from training import TrainingError
 from training.colorizing import chroma_loss, colorizing_figures
@@ -18,6 +19,7 @@ from training.degrade import Degradation
 from training.denoising import denoising_figures, denoising_loss
 from training.old_photo import OldPhoto
 from training.photo_noise import UNKNOWN, DenoisingMix
+from training.planner_photos import CROP, CROPS, LABELS, THUMBNAIL
 from training.reproducing import Untouched, reproducing_figures, reproducing_loss
 from training.settings import Settings
 from training.thumbnails import ThumbnailSet
@@ -66,6 +68,14 @@ _CLASSIFY_FAILURES = (
     "It answers with one of ten digits whatever is drawn; a letter gets a digit too, often with a high probability.",
     "One digit a picture: of several, the largest is read.",
     "On ruled or checked paper the lines are taken for ink where they touch the digit.",
+)
+_PLAN_PURPOSE = """\
+Says what a photo needs (`restore plan`, `restore auto`): a watermark taken off, noise taken out, colour, in this order,
+or nothing. It sees eight windows of the photo at full size, where noise is plain, and a thumbnail of the whole."""
+_PLAN_FAILURES = (
+    "Small or faint watermarks are overlooked: it sees the whole photo 144 pixels wide.",
+    "Black-and-white is what it wants to colour, art or not; `--plan` says otherwise.",
+    "Labels were not found by trying: they are what was done to each photo in training.",
 )
 _REPRODUCE_PURPOSE = """\
 Reproduces a photo from a small code (`restore reproduce`): an encoder-decoder with a bottleneck and no way past it, 12
@@ -255,6 +265,28 @@ OTHERS: dict[str, NetworkRecipe] = {
         labels=tuple("0123456789"),
         purpose=_CLASSIFY_PURPOSE,
         failures=_CLASSIFY_FAILURES,
+    ),
+    "plan-fast": NetworkRecipe(
+        task="plan",
+        tier="fast",
+        network="planner",
+        hparams={},
+        answer="steps",
+        outputs=(
+            Output("scores", per_pixel=False),
+            Output("sigma", per_pixel=False),
+            Output("next", low=None, high=None, per_pixel=False),
+        ),
+        image=None,
+        tensors=(
+            TensorInput(name="crops", shape=("N", CROPS, 3, CROP, CROP), min=0.0, max=1.0, default=0.5),
+            TensorInput(name="thumbnail", shape=("N", 3, THUMBNAIL, THUMBNAIL), min=0.0, max=1.0, default=0.5),
+            TensorInput(name="previous", shape=("N",), min=0, max=len(LABELS), default=len(LABELS), dtype="int64"),
+            TensorInput(name="state", shape=("N", PLANNER_FEATURES), min=-1.0, max=1.0, default=0.0),
+        ),
+        labels=LABELS,
+        purpose=_PLAN_PURPOSE,
+        failures=_PLAN_FAILURES,
     ),
 }
 #: A task's plain name means its tier "fast".

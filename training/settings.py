@@ -109,3 +109,10 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+#: The planner's own: its cases are made one by one, so neither pixels nor patches count.
+PLANNER = Settings(
+    minutes=40.0, steps=100_000, optimizer="adamw", learning_rate=1.5e-3, weight_decay=1e-3, warmup=0.03, ema=0.995,
+    validate_every=200, pixels=48, patches=(48,),
+)  # fmt: skip

@@ -28,6 +28,7 @@ class Quality(enum.StrEnum):
 
 
 ModelOption = Annotated[str, typer.Option(metavar="NAME_OR_PATH", help=MODEL_HELP)]
+PlannerOption = Annotated[str, typer.Option("--model", metavar="NAME_OR_PATH", help=f"The planner: {MODEL_HELP}")]
 DeviceOption = Annotated[str, typer.Option(metavar="DEVICE", help=DEVICE_HELP)]
 ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help=THREADS_HELP)]
 TileOption = Annotated[

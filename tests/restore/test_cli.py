@@ -51,6 +51,7 @@ def rows(text: str) -> list[dict[str, object]]:
         ["models", "show"],
         ["models", "verify"],
         ["layer"],
+        ["auto"],
         ["classify"],
         ["reproduce"],
         ["doctor"],

@@ -1,0 +1,79 @@
+"""The planner's network: shapes, what it may know, and that it can learn a plan and a level."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.planner import FEATURES, Planner
+
+NONE = 4
+
+
+@pytest.fixture
+def network() -> Planner:
+    torch.manual_seed(0)
+    return Planner().eval()
+
+
+def seen(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    return torch.rand(count, 8, 3, 48, 48, generator=rng), torch.rand(count, 3, 144, 144, generator=rng)
+
+
+def begin(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.full((count,), NONE), torch.zeros(count, FEATURES)
+
+
+def test_a_step_gives_probabilities_a_level_and_the_next_state(network):
+    scores, sigma, state = network(*seen(), *begin())
+    assert scores.shape == (3, 4)
+    torch.testing.assert_close(scores.sum(dim=1), torch.ones(3))
+    assert sigma.shape == (3,)
+    assert ((sigma > 0) & (sigma <= 1)).all()
+    assert state.shape == (3, FEATURES)
+
+
+def test_the_order_of_the_crops_does_not_matter(network):
+    crops, thumbnail = seen()
+    turned = crops[:, torch.tensor([3, 1, 0, 2, 7, 6, 5, 4])]
+    for one, other in zip(network(crops, thumbnail, *begin()), network(turned, thumbnail, *begin()), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_step_before_and_the_state_are_heard(network):
+    crops, thumbnail = seen()
+    first = network(crops, thumbnail, *begin())
+    other_step = network(crops, thumbnail, torch.zeros(3, dtype=torch.int64), torch.zeros(3, FEATURES))
+    other_state = network(crops, thumbnail, torch.full((3,), NONE), torch.ones(3, FEATURES))
+    assert not torch.allclose(first[0], other_step[0])
+    assert not torch.allclose(first[0], other_state[0])
+
+
+def test_other_sizes_of_crops_and_thumbnails_are_taken():
+    network = Planner(crop=32, thumbnail=112, labels=3)
+    scores, _, _ = network(
+        torch.rand(2, 5, 3, 32, 32), torch.rand(2, 3, 112, 112), torch.tensor([3, 3]), torch.zeros(2, FEATURES)
+    )
+    assert scores.shape == (2, 3)
+
+
+def test_it_can_learn_which_of_two_pictures_is_noisy_and_how_much():
+    torch.manual_seed(0)
+    network = Planner().train()
+    rng = torch.Generator().manual_seed(0)
+    levels = torch.tensor([0.0, 0.08] * 6)
+    crops = 0.5 + levels.view(-1, 1, 1, 1, 1) * torch.randn(12, 8, 3, 48, 48, generator=rng)
+    thumbnail = torch.full((12, 3, 144, 144), 0.5)
+    labels = torch.tensor([0, 2] * 6)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    for _ in range(40):
+        scores, sigma, _ = network(crops, thumbnail, *begin(12))
+        loss = F.cross_entropy(scores, labels) + (sigma[1::2].log() - levels[1::2].log()).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    scores, sigma, _ = network(crops, thumbnail, *begin(12))
+    assert torch.equal(scores.argmax(dim=1), labels)
+    assert sigma[1::2].mean().item() == pytest.approx(0.08, rel=0.25)

@@ -1,0 +1,267 @@
+"""A plan is read, written, told and carried out; `restore auto` on a planner that is made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image as PillowImage
+
+from restore.contract import SPEC_KEY, ModelSpec, TensorInput
+from restore.engine import Planner, Restored, open_model
+from restore.errors import BadOption
+from restore.image import Image, read
+from restore.steps import Step, carry_out, describe, parse, write
+
+LABELS = ("end", "unwatermark", "denoise", "colorize")
+GREY = Image(np.full((60, 60, 3), 120, np.uint8))
+#: What the planner below takes for noise: sigma 22 is 0.0863.
+SIGMA = 22 / 255
+
+
+@pytest.fixture(scope="session")
+def planner_file(tmp_path_factory) -> Path:
+    """A planner that wants a bright thumbnail denoised (above 0.3) and then coloured (above 0.6), and ends a dark one.
+
+    Its state counts the steps; it is never wanted again what was taken.
+    """
+    tensors = (
+        TensorInput(name="crops", shape=("N", 2, 3, 16, 16), min=0, max=1, default=0),
+        TensorInput(name="thumbnail", shape=("N", 3, 8, 8), min=0, max=1, default=0),
+        TensorInput(name="previous", shape=("N",), min=0, max=4, default=4, dtype="int64"),
+        TensorInput(name="state", shape=("N", 1), min=0, max=9, default=0),
+    )
+    spec = ModelSpec(name="plan-fast", task="plan", answer="steps", reach=None, tensors=tensors, labels=LABELS)
+    constants = {
+        "axes": np.array([1, 2, 3], np.int64),
+        "crops_axes": np.array([1, 2, 3, 4], np.int64),
+        "one": np.array([[1.0]], np.float32),
+        # END scores 0; denoise its brightness less 0.3, colorize less 0.6 and after the first step alone.
+        "bias": np.array([[0, -9, -0.3, -0.6]], np.float32),
+        "slope": np.array([[0, 0, 1, 1]], np.float32),
+        "by_step": np.array([[0, 0, 0, 9]], np.float32),
+        "late": np.array([[0, 0, 0, -9]], np.float32),
+        "zero": np.float32(0),
+        "sigma_scale": np.float32(SIGMA),
+        "row": np.array([-1], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["thumbnail", "axes"], ["mean4"], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean4", "axis1"], ["mean"]),
+        helper.make_node("Mul", ["mean", "slope"], ["bright"]),
+        helper.make_node("Mul", ["state", "by_step"], ["unlocked"]),
+        helper.make_node("Add", ["bright", "bias"], ["biased"]),
+        helper.make_node("Add", ["biased", "late"], ["locked"]),
+        helper.make_node("Add", ["locked", "unlocked"], ["scores"]),
+        helper.make_node("Add", ["state", "one"], ["next"]),
+        helper.make_node("ReduceMean", ["crops", "crops_axes"], ["crops_mean"], keepdims=0),
+        helper.make_node("Mul", ["crops_mean", "zero"], ["nothing"]),
+        helper.make_node("Cast", ["previous"], ["previous_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["previous_float", "zero"], ["nothing_more"]),
+        helper.make_node("Add", ["nothing", "nothing_more"], ["sum"]),
+        helper.make_node("Add", ["sum", "sigma_scale"], ["sigma"]),
+    ]
+    constants["axis1"] = np.array([1], np.int64)
+    inputs = [
+        helper.make_tensor_value_info(
+            tensor.name, TensorProto.INT64 if tensor.dtype == "int64" else TensorProto.FLOAT, list(tensor.shape)
+        )
+        for tensor in tensors
+    ]
+    outputs = [
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 4]),
+        helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N"]),
+        helper.make_tensor_value_info("next", TensorProto.FLOAT, ["N", 1]),
+    ]
+    initial = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "planner", inputs, outputs, initial)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, {SPEC_KEY: spec.to_json()})
+    path = tmp_path_factory.mktemp("planner") / "plan-fast.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def planner(planner_file) -> Planner:
+    return open_model(planner_file, kind=Planner, device="cpu", threads=1)
+
+
+def flat(level: int) -> Image:
+    return Image(np.full((60, 60, 3), level, np.uint8))
+
+
+class Tools:
+    """Tools that darken a picture by so many levels, and remember what they were told."""
+
+    def __init__(self, **by: int) -> None:
+        self.calls: list[tuple[str, dict[str, float]]] = []
+        self.by = by
+
+    def mapping(self):
+        return {name: self._tool(name) for name in self.by}
+
+    def _tool(self, name):
+        def work(image, *, progress=None, **params):
+            self.calls.append((name, params))
+            if progress:
+                progress(1.0)
+            if not self.by[name]:
+                return Restored(image, {})
+            return Restored(image.with_pixels(image.pixels - np.uint8(self.by[name])), {"sigma": 0.1})
+
+        return work
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("denoise", [Step("denoise")]),
+        ("denoise:15,colorize", [Step("denoise", 15 / 255), Step("colorize")]),
+        (" unwatermark , denoise:2.5 ", [Step("unwatermark"), Step("denoise", 2.5 / 255)]),
+        ("", []),
+    ],
+)
+def test_a_plan_is_read_and_written(text, steps):
+    assert list(parse(text)) == steps
+    assert write(parse(text)) == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sharpen", "no step is called 'sharpen'. There are: unwatermark, denoise, colorize."),
+        ("colorize:3", "colorize takes no level; denoise:15 does."),
+        ("denoise:much", "much is no level of noise."),
+        ("denoise:-1", "-1 is no level of noise."),
+        ("denoise:nan", "nan is no level of noise."),
+        (",".join(["denoise"] * 9), "9 steps are too many."),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(text, message):
+    with pytest.raises(BadOption, match="--plan") as refused:
+        parse(text)
+    assert message in str(refused.value)
+
+
+def test_a_plan_is_told_in_words():
+    steps = (Step("unwatermark"), Step("denoise", SIGMA), Step("colorize"))
+    assert describe(steps) == "watermark; noise, sigma about 22; black and white"
+    assert describe(()) == "nothing to mend"
+
+
+def test_the_planner_decodes_until_it_ends(planner):
+    # 0.2, 0.47 and 0.78 of white: nothing, noise, and colour after it.
+    assert planner(flat(50)) == ()
+    assert planner(flat(120)) == (("denoise", pytest.approx(SIGMA)),)
+    assert [name for name, _ in planner(flat(200))] == ["denoise", "colorize"]
+
+
+def test_a_plan_is_followed_and_looked_at_again(planner):
+    tools = Tools(denoise=10, colorize=20)
+    outcome = carry_out(flat(200), tools.mapping(), planner=planner)
+    assert [name for name, _ in tools.calls] == ["denoise", "colorize"]
+    # How strong the noise is, the denoiser finds itself.
+    assert tools.calls[0][1] == {}
+    assert outcome.image.pixels[0, 0, 0] == 170
+    assert [step.name for step in outcome.taken] == ["denoise", "colorize"]
+
+
+def test_it_stops_early_where_the_picture_no_longer_wants_the_step(planner):
+    # Darkened from 0.78 to 0.39 by the first step, it is not to be coloured any more.
+    tools = Tools(denoise=100, colorize=20)
+    outcome = carry_out(flat(200), tools.mapping(), planner=planner)
+    assert [name for name, _ in tools.calls] == ["denoise"]
+    assert [step.name for step in outcome.planned] == ["denoise", "colorize"]
+    assert [step.name for step in outcome.taken] == ["denoise"]
+
+
+def test_a_clean_photo_comes_back_as_the_same_object(planner):
+    photo = flat(50)
+    tools = Tools(denoise=10)
+    assert carry_out(photo, tools.mapping(), planner=planner).image is photo
+    assert tools.calls == []
+
+
+def test_a_users_plan_is_done_as_told(planner):
+    tools = Tools(denoise=10, colorize=20)
+    outcome = carry_out(flat(50), tools.mapping(), steps=parse("colorize,denoise:15"), planner=None)
+    assert tools.calls == [("colorize", {}), ("denoise", {"sigma": 15 / 255})]
+    assert outcome.image.pixels[0, 0, 0] == 20
+
+
+def test_a_step_without_a_model_is_left_out(planner):
+    tools = Tools(denoise=10)
+    outcome = carry_out(flat(200), tools.mapping(), planner=planner)
+    assert outcome.left_out == ("colorize",)
+    assert [step.name for step in outcome.taken] == ["denoise"]
+
+
+def test_a_tool_that_finds_nothing_to_do_is_no_step_taken(planner):
+    photo = flat(120)
+    outcome = carry_out(photo, Tools(denoise=0).mapping(), planner=planner)
+    assert outcome.taken == ()
+    assert outcome.image is photo
+
+
+def test_progress_ends_at_one_and_never_falls(planner):
+    seen: list[float] = []
+    carry_out(flat(200), Tools(denoise=1, colorize=1).mapping(), planner=planner, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+@pytest.fixture
+def desk(run, tmp_path, planner_file):
+    for name, level in (("clean", 50), ("noisy", 120), ("old", 200)):
+        PillowImage.fromarray(flat(level).pixels).save(tmp_path / f"{name}.png")
+    return lambda command, *words: run(command, *words, "--model", str(planner_file))
+
+
+def test_auto_says_what_it_saw_and_leaves_a_clean_photo_alone(desk, tmp_path):
+    result = desk("auto", "clean.png", "-o", "out.png")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "clean.png: nothing to mend -> out.png\n"
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "clean.png").read_bytes()
+
+
+def test_auto_does_what_is_needed_with_what_is_installed(desk, smoother, tmp_path):
+    noisy = np.random.default_rng(0).normal(200, 25, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    PillowImage.fromarray(noisy).save(tmp_path / "noisy.png")
+    result = desk("auto", "noisy.png", "-o", "out.png")
+    assert result.stderr.splitlines() == [
+        "noisy.png: noise, sigma about 22; black and white -> out.png",
+        "  colorize was left out: no model for it is installed",
+    ]
+    denoise = open_model(smoother / "denoise-fast.onnx", device="cpu")
+    np.testing.assert_array_equal(read(tmp_path / "out.png").pixels, denoise(Image(noisy)).image.pixels)
+
+
+def test_a_plan_of_the_users_needs_no_planner(run, smoother, tmp_path):
+    noisy = np.random.default_rng(0).normal(120, 25, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    PillowImage.fromarray(noisy).save(tmp_path / "noisy.png")
+    result = run("auto", "noisy.png", "-o", "out.png", "--plan", "denoise:15", "--json")
+    row = json.loads(result.stdout)
+    assert (row["status"], row["planned"]) == ("done", [{"step": "denoise", "sigma": 15.0}])
+    denoise = open_model(smoother / "denoise-fast.onnx", device="cpu")
+    expected = denoise(Image(noisy), sigma=15 / 255).image.pixels
+    np.testing.assert_array_equal(read(tmp_path / "out.png").pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["auto", "clean.png", "--plan", "sharpen"], "Error: --plan sharpen: no step is called 'sharpen'."),
+        (["auto", "clean.png", "--plan", "colorize"], "Error: --plan: no model for colorize is installed."),
+        (["auto", "clean.png"], 'Error: no planner is installed here. Say the steps yourself: --plan "unwatermark,'),
+        (["auto", "clean.png", "--model", "denoise"], "denoise-fast is for the task denoise: it answers with image."),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_2(run, desk, words, message):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert message in result.stderr
