@@ -40,6 +40,15 @@ SIGMA = Param(
 )
 
 
+#: Chosen on the val split, so that 98 of 100 photos without a mark come back bit for bit.
+CERTAINTY = Param(
+    name="certainty",
+    min=0.0,
+    max=1.0,
+    default=0.95,
+    help="how sure the network must be that there is a mark; less finds more marks, and more that are none",
+)
+
 _PURPOSE = """\
 Takes the noise out of photos: white Gaussian noise of a known level (`--sigma`), and, where nothing is said, noise of
 any kind that photos have: a sensor's after the camera's own processing, film grain, a scanner's stripes, colour
@@ -208,6 +217,7 @@ RECIPES: dict[str, Recipe] = {
         loss=unwatermark_loss,
         figures=unwatermark_figures,
         outputs=(Output("restored"), Output("mask")),
+        params=(CERTAINTY,),
         tensors=(
             TensorInput(name="mask_in", shape=("N", 1, "H", "W"), min=0.0, max=1.0, default=0.0),
             TensorInput(name="use_mask", shape=("N",), min=0.0, max=1.0, default=0.0),
@@ -215,7 +225,7 @@ RECIPES: dict[str, Recipe] = {
         working_size=1024,
         purpose=_UNWATERMARK_PURPOSE,
         failures=_UNWATERMARK_FAILURES,
-        settings=Settings(patches=(128, 128, 192, 256), muon_learning_rate=0.004, learning_rate=4e-4, warmup=0.02),
+        settings=Settings(patches=(128, 128, 192, 256), muon_learning_rate=0.005, learning_rate=5e-4, warmup=0.02),
     ),
     "colorize-fast": Recipe(
         task="colorize",

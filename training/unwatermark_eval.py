@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -246,6 +246,9 @@ def _measure_set(
         methods = {"nothing done": _nothing, "Telea, told the mask": _inpaint, "Navier-Stokes, told the mask": _flow}
     networks = {f"`{restorer.spec.name}`": restorer for restorer in restorers.values()}
     methods |= {text: functools.partial(_by_network, restorer) for text, restorer in networks.items()}
+    for text, restorer in networks.items():
+        if any(param.name == "certainty" for param in restorer.spec.params):
+            methods[f"{text}, certainty 0"] = functools.partial(_by_network, restorer, certainty=0.0)
     if args.told:
         for text, restorer in networks.items():
             methods[f"{text}, told the mask"] = functools.partial(_by_network, restorer, told=True)
@@ -258,7 +261,7 @@ def _measure_set(
             started = time.perf_counter()
             answer, found = remove(marked, truth)
             seconds = time.perf_counter() - started
-            scores[method].append(_score(answer, found, pair, seconds, finds=method in networks))
+            scores[method].append(_score(answer, found, pair, seconds, finds="`" in method and "told" not in method))
             if method in networks:
                 report.strayed += int((answer != marked).any(axis=2)[found == 0].sum())
                 if args.sheets and len(shown) < 60:
@@ -320,9 +323,9 @@ def _flow(marked: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _by_network(
-    restorer: Restorer, marked: np.ndarray, truth: np.ndarray, *, told: bool = False
+    restorer: Restorer, marked: np.ndarray, truth: np.ndarray, *, told: bool = False, **params: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    done = restorer(Image(marked), mask=truth if told else None)
+    done = restorer(Image(marked), mask=truth if told else None, **params)
     assert done.mask is not None, "a model that finds marks gives its mask"
     return done.image.pixels, done.mask
 

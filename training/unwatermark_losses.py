@@ -14,7 +14,7 @@ from training.watermarks import MarkedPair, Watermark
 
 #: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
 #: error inside it counts for as much as one that is spread over the whole.
-_INSIDE, _COARSE, _MASK, _DICE, _PLANES = 1.0, 0.25, 3.0, 0.5, 0.25
+_INSIDE, _COARSE, _MASK, _DICE, _PLANES = 2.0, 0.5, 2.0, 0.5, 0.5
 #: Pixels that Dice's sums start from: a picture without a mark has a finite loss, and a small one if few are found.
 _SMOOTH = 64.0
 
@@ -72,7 +72,7 @@ def unwatermark_figures(network: nn.Module, clean: Tensor) -> dict[str, float]:
     figures = {}
     for name, marks in _VALIDATION.items():
         pair = marks(clean, torch.Generator(clean.device).manual_seed(0))
-        parts = [torch.split(pair.inputs[key], 4) for key in ("image", "mask_in", "use_mask")]
+        parts = [torch.split(pair.inputs[key], 4) for key in ("image", "certainty", "mask_in", "use_mask")]
         answers = [network(*part) for part in zip(*parts, strict=True)]
         restored, mask = (torch.cat(part) for part in zip(*answers, strict=True))
         figures[f"psnr/{name}"] = float(psnr(restored.clamp(0, 1), pair.clean).clamp(max=_BEST_DB).mean())

@@ -41,7 +41,7 @@ _CLWD_SIDES = (10, 256)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkedPair(Pair):
-    """A batch with marks. `inputs`: image, mask_in (N, 1, H, W), use_mask (N,), as the network takes them.
+    """A batch with marks. `inputs`: image, certainty (N,), mask_in (N, 1, H, W), use_mask (N,).
 
     `mask` (N, 1, H, W) is 1 where a pixel belongs to a mark; `alpha` and `mark` (N, 3, H, W) are
     what the marks take and add, in [0, 1], before JPEG.
@@ -288,7 +288,8 @@ def compose(
     degraded, clean = twins.chunk(2)
     moved = (degraded - clean).abs().amax(dim=1, keepdim=True) > _MOVED
     mask = (_opaque(alpha, mark) | moved).to(clean.dtype)
-    inputs = {"image": degraded, "mask_in": torch.zeros_like(mask), "use_mask": mask.new_zeros(len(mask))}
+    none = mask.new_zeros(len(mask))
+    inputs = {"image": degraded, "certainty": none, "mask_in": torch.zeros_like(mask), "use_mask": none.clone()}
     return MarkedPair(inputs, clean, mask=mask, alpha=alpha, mark=mark)
 
 

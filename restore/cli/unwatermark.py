@@ -17,6 +17,7 @@ from restore.cli.options import (
     ThreadsOption,
     TileOption,
     check_tile,
+    number,
     open_for,
     refuse_terminals,
 )
@@ -49,6 +50,14 @@ def unwatermark(
             "Several photos may share it, as those with one camera's date do.",
         ),
     ] = None,
+    certainty: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="How sure the network must be that there is a mark. 0 where you know of one: it finds more then, "
+            "and more that is none. [default: the model's, so that photos without a mark stay as they are]",
+        ),
+    ] = None,
     model: ModelOption = "unwatermark",
     tile: TileOption = None,
     device: DeviceOption = "auto",
@@ -75,8 +84,9 @@ def unwatermark(
     check_tile(tile)
     told = None if mask_in is None else read_mask(mask_in)
     restorer = open_for("unwatermark", model, device, threads)
-    with Screen(jobs, restorer.spec, {}, as_json=as_json, quiet=quiet) as screen:
-        for result in batch.run(jobs, restorer, {}, screen.progress, tile=tile or "auto", mask=told, masks=masks):
+    params = {} if certainty is None else {"certainty": number("certainty", str(certainty), restorer)}
+    with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
+        for result in batch.run(jobs, restorer, params, screen.progress, tile=tile or "auto", mask=told, masks=masks):
             screen.show(result)
     if screen.failed:
         raise typer.Exit(1)

@@ -44,6 +44,10 @@ class UnwatermarkTab:
     def _build_controls(self) -> None:
         self.photo = gr.File(label="Photo with a mark", file_types=["image", ".jfif", ".mpo", ".apng"], height=140)
         self.facts = gr.Markdown(visible=False)
+        self.anyhow = gr.Checkbox(
+            label="There is a mark", info="Finds more, and more that is none: for a photo that you know has a mark",
+            visible=any(param.name == "certainty" for param in self._restorer.spec.params),
+        )  # fmt: skip
         self.start = gr.Button("Take the mark off", variant="primary", interactive=False)
         self.again = gr.Button("Run again with the painted mask", visible=False)
         self.cancel = gr.Button("Cancel", visible=False)
@@ -80,7 +84,7 @@ class UnwatermarkTab:
         self.photo.clear(self.forget, None, everything, **quick)
         busy = [self.source, self.whole, self.detail]
         for button, run, inputs in (
-            (self.start, self.run, [self.photo]),
+            (self.start, self.run, [self.photo, self.anyhow]),
             (self.again, self.run_again, [self.photo, self.editor, self.found]),
         ):
             begun = button.click(self.begin, None, everything, **quick)
@@ -134,9 +138,9 @@ class UnwatermarkTab:
             self.download_mask: gr.DownloadButton(visible=False),
         }
 
-    def run(self, path: str, request: gr.Request, progress: gr.Progress = PROGRESS) -> dict[Any, Any]:
-        """Find the mark, take it off, and show and offer what came out."""
-        return self._work(path, None, request, progress)
+    def run(self, path: str, anyhow: bool, request: gr.Request, progress: gr.Progress = PROGRESS) -> dict[Any, Any]:
+        """Find the mark, take it off, and show and offer what came out; `anyhow`: the visitor knows of a mark."""
+        return self._work(path, None, request, progress, certainty=0.0 if anyhow else None)
 
     def run_again(
         self,
@@ -151,7 +155,15 @@ class UnwatermarkTab:
             return {self.answer: refusal(BadOption("The mask is not there any more. Drop the photo again."))}
         return self._work(path, corrected(read_mask(Path(found)), *strokes_of(painted)), request, progress)
 
-    def _work(self, path: str, mask: np.ndarray | None, request: gr.Request, progress: gr.Progress) -> dict[Any, Any]:
+    def _work(
+        self,
+        path: str,
+        mask: np.ndarray | None,
+        request: gr.Request,
+        progress: gr.Progress,
+        *,
+        certainty: float | None = None,
+    ) -> dict[Any, Any]:
         def tick(share: float) -> None:
             if request.session_hash in self._cancelled:
                 raise CancelledError
@@ -160,7 +172,8 @@ class UnwatermarkTab:
         try:
             tick(0.0)
             image = open_photo(Path(path))
-            restored = self._restorer(image, progress=tick, mask=mask)
+            params: dict[str, Any] = {} if certainty is None else {"certainty": certainty}
+            restored = self._restorer(image, progress=tick, mask=mask, **params)
             assert restored.mask is not None, "a model that finds marks gives its mask"
             progress(0.9, desc="Saving the photo")
             folder = new_folder(self.photo.GRADIO_CACHE)

@@ -6,16 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import unwatermark
-from models.unwatermark import Decomposition, WatermarkRemover, _see_through, _sure
+from models.unwatermark import Decomposition, WatermarkRemover, _certainty, _see_through
 
 TINY = {"channels": (4, 6), "blocks": (1, 1), "refine_channels": (4, 4), "refine_blocks": (1, 1), "notes": 2}
-
-
-@pytest.fixture(autouse=True)
-def always_sure(monkeypatch) -> None:
-    """Most promises here are about single pixels, not about whether there is a mark at all."""
-    monkeypatch.setattr(unwatermark, "_SURE", -1e9)
 
 
 @pytest.fixture
@@ -33,10 +26,15 @@ def untold(image: Tensor) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(image[:, :1]), torch.zeros(len(image))
 
 
+def anyhow(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """No user's mask, and no certainty asked for."""
+    return torch.zeros(len(image)), *untold(image)
+
+
 def test_where_the_mask_is_zero_the_picture_comes_back_to_the_last_bit(network):
     image = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        restored, mask = network(image, *untold(image))
+        restored, mask = network(image, *anyhow(image))
     outside = (mask == 0).expand_as(image)
     assert outside.any()
     assert not outside.all()
@@ -48,7 +46,7 @@ def test_a_fresh_network_finds_no_mark_on_a_dark_picture():
     torch.manual_seed(0)
     network = WatermarkRemover(**TINY).eval()
     image = torch.full((1, 3, 16, 16), 0.02)
-    restored, mask = network(image, *untold(image))
+    restored, mask = network(image, *anyhow(image))
     assert not mask.any()
     assert torch.equal(restored, image)
 
@@ -64,35 +62,37 @@ def test_a_users_mask_takes_the_place_of_the_networks_own(network):
     mask_in = torch.zeros(2, 1, 16, 16)
     mask_in[..., 4:8, 4:12] = 1
     with torch.no_grad():
-        restored, mask = network(image, mask_in, torch.tensor([1.0, 0.0]))
-        own = network(image, *untold(image))
+        restored, mask = network(image, torch.zeros(2), mask_in, torch.tensor([1.0, 0.0]))
+        own = network(image, *anyhow(image))
     assert torch.equal(mask[0], mask_in[0])
     assert torch.equal(restored[0][:, mask_in[0, 0] == 0], image[0][:, mask_in[0, 0] == 0])
     # The second picture's mask is not to be used: it must not matter at all.
     torch.testing.assert_close(restored[1], own[0][1], atol=1e-6, rtol=0)
 
 
-def test_a_picture_in_which_no_mark_is_sure_comes_back_untouched(network, monkeypatch):
+def test_a_picture_in_which_no_mark_is_sure_enough_comes_back_untouched(network):
     image = torch.rand(2, 3, 32, 32)
+    mask_in, use_mask = untold(image)
     with torch.no_grad():
-        mask_in, use_mask = untold(image)
-        assert network(image, mask_in, use_mask)[1].amax(dim=(1, 2, 3)).tolist() != [0.0, 0.0]
-        monkeypatch.setattr(unwatermark, "_SURE", 1e9)
-        restored, mask = network(image, mask_in, use_mask)
-        told = network(image, mask_in + 1, torch.tensor([1.0, 0.0]))[1]
-    assert not mask.any()
-    assert torch.equal(restored, image)
+        sure = _certainty(network.decompose(image, mask_in, use_mask).logits, network.multiple_of)
+        least = sure[0, 0, 0, 0]
+        # The first picture asks for exactly what there is, the second for less.
+        restored, mask = network(image, torch.stack((least, least * 0)), mask_in, use_mask)
+        told = network(image, torch.ones(2), mask_in + 1, torch.tensor([1.0, 0.0]))[1]
+    assert not mask[0].any()
+    assert torch.equal(restored[0], image[0])
+    assert mask[1].any()
     # A user's mask needs no certainty.
     assert told.mean(dim=(1, 2, 3)).tolist() == [1.0, 0.0]
 
 
-def test_a_mark_is_sure_where_a_square_of_four_pixels_a_side_is(monkeypatch):
-    monkeypatch.setattr(unwatermark, "_SURE", 3.0)
-    logits = torch.full((3, 1, 16, 16), -5.0)
-    logits[0, :, 4:8, 8:12] = 4.0
-    # One pixel of 99 among 15 of -5 has a mean of 1.5.
+def test_certainty_is_the_probability_of_the_best_square():
+    logits = torch.full((2, 1, 32, 32), -5.0)
+    logits[0, :, 16:, :16] = 2.0
+    # One pixel of 99 among 255 of -5 moves the mean to -4.59.
     logits[1, :, 4, 8] = 99.0
-    assert _sure(logits, 4).flatten().tolist() == [1.0, 0.0, 0.0]
+    wanted = torch.tensor([2.0, (99 - 5 * 255) / 256]).sigmoid().tolist()
+    assert _certainty(logits, 16).flatten().tolist() == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.7])
@@ -114,10 +114,10 @@ def test_what_is_opaque_is_painted_over():
 
 def test_training_gets_the_whole_decomposition_and_serving_two_answers(network):
     image = torch.rand(1, 3, 8, 8)
-    found = network.train()(image, *untold(image))
+    found = network.train()(image, *anyhow(image))
     assert isinstance(found, Decomposition)
     assert [part.shape[1] for part in found] == [3, 1, 1, 3, 3, 3, 3]
-    served = network.eval()(image, *untold(image))
+    served = network.eval()(image, *anyhow(image))
     assert len(served) == 2
     torch.testing.assert_close(served[0], found.restored)
 
@@ -128,7 +128,7 @@ def test_the_output_has_the_inputs_shape_at_every_multiple(stem):
     assert network.multiple_of == 2 * stem
     for rows, columns in ((1, 1), (2, 5)):
         image = torch.rand(2, 3, rows * network.multiple_of, columns * network.multiple_of)
-        restored, mask = network(image, *untold(image))
+        restored, mask = network(image, *anyhow(image))
         assert restored.shape == image.shape
         assert mask.shape == image[:, :1].shape
 
@@ -161,7 +161,7 @@ def test_a_state_dict_reloads_into_the_same_network(network):
     other.load_state_dict(network.state_dict())
     image = torch.rand(1, 3, 8, 8)
     with torch.no_grad():
-        assert torch.equal(network(image, *untold(image))[0], other(image, *untold(image))[0])
+        assert torch.equal(network(image, *anyhow(image))[0], other(image, *anyhow(image))[0])
 
 
 def test_the_default_network_fits_into_twelve_megabytes_of_float16():

@@ -87,7 +87,7 @@ def test_whole_numbers_and_other_free_axes_are_taken():
 
 @pytest.mark.parametrize(
     ("recipe", "names"),
-    [("denoise", ["image", "sigma"]), ("unwatermark", ["image", "mask_in", "use_mask"])],
+    [("denoise", ["image", "sigma"]), ("unwatermark", ["image", "certainty", "mask_in", "use_mask"])],
 )
 def test_a_recipe_lists_its_inputs_in_the_networks_order(recipe, names):
     assert [tensor.name for tensor in find_recipe(recipe).inputs] == names

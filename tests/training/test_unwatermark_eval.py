@@ -26,7 +26,7 @@ def test_an_exported_remover_leaves_what_its_mask_leaves_out(tiny_remover, make_
     brushed = np.zeros((45, 1100), bool)
     brushed[10:30, 200:900] = True
     for mask in (None, brushed):
-        done = remove(photo, mask=mask)
+        done = remove(photo, mask=mask, certainty=0.0)
         np.testing.assert_array_equal(done.image.pixels[done.mask == 0], photo.pixels[done.mask == 0])
     np.testing.assert_array_equal(done.mask > 0, brushed)
     assert (done.image.pixels != photo.pixels)[brushed].any()
@@ -42,7 +42,7 @@ def test_one_run_measures_three_sets_and_unmarked_photos(tiny_remover, photo_fol
     assert plain["pictures"] == {"clwd": 2, "hard": 1, "large": 1}
     assert [row["method"] for row in plain["rows"]["hard"]] == [
         "nothing done", "Telea, told the mask", "Navier-Stokes, told the mask", "`unwatermark-fast`",
-        "`unwatermark-fast`, told the mask",
+        "`unwatermark-fast`, certainty 0", "`unwatermark-fast`, told the mask",
     ]  # fmt: skip
     # The split has one photo.
     assert plain["kept"][0]["photos"] == 1
