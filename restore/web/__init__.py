@@ -15,11 +15,13 @@ import gradio as gr
 
 from restore import __version__, store
 from restore.colorizer import open_colorizer
-from restore.engine import Classifier, Restorer, open_model
+from restore.engine import Classifier, Planner, Restorer, open_model
 from restore.errors import BadOption
+from restore.steps import open_tools
 from restore.web.colorize import ColorizeTab
 from restore.web.denoise import DenoiseTab
 from restore.web.digits import DigitsTab
+from restore.web.steps import StepsTab
 from restore.web.unwatermark import UnwatermarkTab
 
 MAX_FILE_BYTES = 500 * 2**20
@@ -50,6 +52,8 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
     marks = _open_tiers("unwatermark", device=device, threads=threads) if "unwatermark" in tasks else {}
     colours = open_colorizer("colorize", device=device, threads=threads) if "colorize" in tasks else None
     reader = open_model("classify", kind=Classifier, device=device, threads=threads) if "classify" in tasks else None
+    tools = open_tools(device=device, threads=threads) if tasks else {}
+    planner = open_model("plan", kind=Planner, device=device, threads=threads) if "plan" in tasks else None
     app = gr.Blocks(title="Restore", analytics_enabled=False, delete_cache=_CLEAN_UP)
     with app:
         gr.Markdown("# Restore\nGives back damaged photos. Everything happens on this computer: no photo leaves it.")
@@ -62,10 +66,13 @@ def build_app(*, model: str | Path = "denoise", device: str = "auto", threads: i
             if colours:
                 with gr.Tab("Colorize"):
                     ColorizeTab(colours)
+            if len(tools) > 1:
+                with gr.Tab("Restore"):
+                    StepsTab(tools, planner)
             if reader:
                 with gr.Tab("Digits"):
                     DigitsTab(reader)
-        opened = [*tiers.values(), *marks.values(), colours, reader]
+        opened = [*tiers.values(), *marks.values(), colours, reader, planner]
         names = ", ".join(one.spec.name for one in opened if one)
         about = f"Restore {__version__} · {names} · works without a network"
         gr.Markdown(about, elem_id="about")
