@@ -116,7 +116,8 @@ class HintSpread(nn.Module):
         self.cell = cell
         step = torch.linspace(0, 1, self._LEVELS)
         mixing = torch.exp(-((step[:, None] - step) ** 2) / (2 * self._LUMA_SIGMA**2)) + self._LEAK
-        self.register_buffer("mixing", mixing, persistent=False)
+        # Rounded as an exported file stores it, so that this is what it computes with.
+        self.register_buffer("mixing", mixing.half().float(), persistent=False)
 
     def forward(self, luma: Tensor, hints: Tensor) -> Tensor:
         hats = self._hats(luma)
@@ -238,8 +239,11 @@ class Colorizer(nn.Module):
         hints = hints.to(luma.dtype)
         x = F.pixel_unshuffle(torch.cat((luma, hints, down), dim=1), self.stem)
         use = use_palette.to(x.dtype).view(-1, 1)
+        palette = palette.to(x.dtype).clamp(min=0)
+        # A histogram's shares add up to 1; more than that is none, and must not shake the network.
+        palette = palette / palette.sum(dim=1, keepdim=True).clamp(min=2)
         # The root makes rare colours count beside the greys that fill most pictures.
-        told = torch.cat((self.palette(palette.to(x.dtype).clamp(min=0).sqrt()) * use, use), dim=1)
+        told = torch.cat((self.palette((2 * palette).sqrt()) * use, use), dim=1)
         planes = torch.zeros_like(x[:, :1]) + told[:, :, None, None].to(x.dtype)
         found: Tensor = self.body(torch.cat((x, self.spread(luma, hints), planes), dim=1))
         return found if self.head == "classification" else F.pixel_shuffle(found, self.stem)

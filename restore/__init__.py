@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from restore.chroma import Hint
+    from restore.colorizer import Colorizer, open_colorizer
     from restore.engine import Classifier, Reading, Restored, Restorer, open_model
     from restore.errors import (
         BadOption,
@@ -22,6 +24,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BadOption",
     "Classifier",
+    "Colorizer",
+    "Hint",
     "Image",
     "ModelNotFound",
     "NotEnoughMemory",
@@ -33,6 +37,7 @@ __all__ = [
     "UnsupportedModel",
     "WriteFailed",
     "__version__",
+    "open_colorizer",
     "open_model",
     "read",
     "write",
@@ -41,10 +46,13 @@ __all__ = [
 #: Where the public names come from; those of no other module are in `errors`.
 _HOMES = {
     "Classifier": "engine",
+    "Colorizer": "colorizer",
+    "Hint": "chroma",
     "Image": "image",
     "Reading": "engine",
     "Restored": "engine",
     "Restorer": "engine",
+    "open_colorizer": "colorizer",
     "open_model": "engine",
     "read": "image",
     "write": "image",

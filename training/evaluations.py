@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from training import TrainingError, colorize_eval, unwatermark_eval
+from training import TrainingError, colorize_eval, monochrome_eval, unwatermark_eval
 
 
 class Measured(Protocol):
@@ -144,6 +144,13 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/photos --model colorize --out report.json --sheet runs/sheet.png",
         add_flags=colorize_eval.add_flags,
         measure=colorize_eval.measure,
+    ),
+    "monochrome": Evaluation(
+        title="how often the rule for black-and-white errs",
+        description=f"{monochrome_eval.__doc__}",
+        example="--data ../shared/data/photos --count 2000",
+        add_flags=monochrome_eval.add_flags,
+        measure=monochrome_eval.measure_as_told,
     ),
     "unwatermark": Evaluation(
         title="PSNR, SSIM, RMSE and the mask's F1 and IoU of watermark removers on three sets made by seed",

@@ -27,7 +27,7 @@ from training.loop import load_network
 from training.recipes import NetworkRecipe, find_network
 from training.tables import Published
 
-#: In values of 1, or of the largest where that is more.
+#: In values of 1, or of the largest that there can be where that is more.
 _TOLERANCE = 1e-4
 #: (pictures, height, width): odd, even, smaller than the padding, the smallest, long, and more than one.
 _CHECKED_SIZES = ((1, 1, 1), (1, 3, 5), (1, 16, 16), (1, 33, 47), (1, 64, 96), (1, 1, 200), (2, 20, 37))
@@ -196,7 +196,7 @@ def _check_against_torch(path: Path, network: nn.Module, recipe: NetworkRecipe, 
             expected = _in_torch(network, inputs, recipe, multiple_of)
             for output in recipe.outputs:
                 what = f"{output.name}, {batch} of {width} x {height} pixels"
-                _demand_equal(answers[output.name], expected[output.name], what)
+                _demand_equal(answers[output.name], expected[output.name], what, most=output.high or 1.0)
 
 
 def _drawn(tensor: TensorInput, sizes: dict[str, int], rng: np.random.Generator) -> np.ndarray:
@@ -232,9 +232,10 @@ def _in_torch(
     return found
 
 
-def _demand_equal(answer: np.ndarray, expected: np.ndarray, what: str) -> None:
+def _demand_equal(answer: np.ndarray, expected: np.ndarray, what: str, *, most: float) -> None:
+    """Raise ExportError where the two differ by more than 1e-4 of `most`, the largest value that there can be."""
     if answer.shape != expected.shape:
         raise ExportError(f"on {what} the file answers with {answer.shape}, torch with {expected.shape}: not exported.")
     worst = float(np.abs(answer - expected).max())
-    if not worst <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
+    if not worst <= _TOLERANCE * max(1.0, most, float(np.abs(expected).max())):
         raise ExportError(f"on {what} the file differs from torch by {worst:.2g}, above {_TOLERANCE:g}: not exported.")

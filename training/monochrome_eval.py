@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -153,18 +155,36 @@ class Report:
     counts: dict[str, int]
     wrong: dict[str, tuple[str, ...]]
     """Names of the photos whose picture was called colour where it is none, or the other way round."""
+    command: str = ""
 
     @property
     def error(self) -> float:
         """The share that was called wrong, in percent."""
         return 100 * sum(map(len, self.wrong.values())) / max(1, sum(self.counts.values()))
 
-    def table(self) -> str:
-        """Markdown: a row a kind and one for all."""
+    def to_markdown(self) -> str:
+        """A row a kind and one for all."""
         rows = [(kind, self.counts[kind], len(self.wrong[kind])) for kind in self.counts]
         rows.append(("all", sum(self.counts.values()), sum(map(len, self.wrong.values()))))
         lines = [f"| {kind} | {count} | {wrong} | {100 * wrong / max(1, count):.2f} |" for kind, count, wrong in rows]
         return "\n".join(["| kind | pictures | wrong | % |", "|---|---|---|---|", *lines])
+
+    def to_json(self) -> str:
+        """Everything, for machines; there is no model whose figures could be published."""
+        plain = {"markdown": self.to_markdown(), "published": {}, "counts": self.counts, "wrong": self.wrong}
+        return json.dumps(plain | {"percent": self.error, "command": self.command}, indent=2) + "\n"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `eval monochrome`."""
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="photos, with their SOURCES.tsv")
+    parser.add_argument("--count", type=int, default=2000, metavar="N", help="pictures to make (default: 2000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+
+
+def measure_as_told(args: argparse.Namespace, command: str) -> Report:
+    """`measure` over the splits val and test, as the flags say."""
+    return replace(measure(args.data, args.count, args.seed), command=command)
 
 
 def measure(folder: Path, count: int, seed: int, *, splits: Sequence[str] = MEASURED) -> Report:

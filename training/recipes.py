@@ -245,7 +245,7 @@ RECIPES: dict[str, Recipe] = {
         working_size=224,
         purpose=_COLORIZE_PURPOSE,
         failures=_COLORIZE_FAILURES,
-        settings=Settings(patches=(96, 96, 128), validate_every=500),
+        settings=Settings(patches=(96, 128), validate_every=500, muon_learning_rate=0.01, learning_rate=8e-4),
         photos=ThumbnailSet,
     ),
     "reproduce-fast": Recipe(

@@ -81,7 +81,8 @@ def test_strength_scales_the_guess_and_not_a_hint():
     for strength in (0.0, 1.5):
         found = guess(run, luma, longest=256, strength=strength, hints=[hint]).ab
         np.testing.assert_allclose(found[32, 32], met, atol=0.01)
-        np.testing.assert_allclose(found[0, 0], (20 * strength, -10 * strength), atol=0.01)
+        # 45 pixels off, at the same luma: little of the hint.
+        np.testing.assert_allclose(found[0, 0], (20 * strength, -10 * strength), atol=3)
 
 
 def test_a_hint_is_told_to_the_network_at_its_place():

@@ -33,7 +33,7 @@ def test_the_report_counts_as_the_rule_judges(photo_folder):
 def test_the_table_shows_the_share_by_kind():
     report = Report({"colour": 4, "grey": 4}, {"colour": ("a.png",), "grey": ()})
     assert report.error == 12.5
-    assert report.table().splitlines()[2:] == [
+    assert report.to_markdown().splitlines()[2:] == [
         "| colour | 4 | 1 | 25.00 |",
         "| grey | 4 | 0 | 0.00 |",
         "| all | 8 | 1 | 12.50 |",
