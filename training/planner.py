@@ -135,7 +135,7 @@ def train_planner(cases: CaseMaker, held_out: CaseMaker, run: Path, *, settings:
     torch.manual_seed(settings.seed)
     network = Planner()
     state = Run(RECIPE, {}, run, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
-    resumed = state.resume(torch.device("cpu"))
+    resumed = state.resume(torch.device("cpu"), with_other_settings=True)
     progress = state.progress
     report = Report(run, settings, quiet=False)
     report.say(f"{RECIPE}, {len(cases.photos)} photos, {sum(p.numel() for p in network.parameters())} parameters")

@@ -49,13 +49,17 @@ class Run:
         """All that going on needs."""
         self.save("last.pt", network=self.network.state_dict(), optimizers=self.optimizers.state_dict())
 
-    def resume(self, device: torch.device) -> bool:
-        """Take up `last.pt` where there is one. Raises TrainingError if it was trained otherwise."""
+    def resume(self, device: torch.device, *, with_other_settings: bool = False) -> bool:
+        """Take up `last.pt` where there is one. Raises TrainingError if it was trained otherwise.
+
+        `with_other_settings` lets a run be made longer, which is then not the run that it would have been.
+        """
         path = self.folder / "last.pt"
         if not path.is_file():
             return False
         state = load_checkpoint(path, device)
-        if state["recipe"] != self.recipe or state["settings"] != dataclasses.asdict(self.settings):
+        same = with_other_settings or state["settings"] == dataclasses.asdict(self.settings)
+        if state["recipe"] != self.recipe or not same:
             raise TrainingError(f"{path}: a run with other settings. Give the same, or take another --run folder.")
         self.network.load_state_dict(state["network"])
         self.optimizers.load_state_dict(state["optimizers"])

@@ -125,8 +125,9 @@ def checkpoint(maker, tmp_path_factory):
 
 def test_training_writes_a_checkpoint_and_goes_on(maker, checkpoint):
     assert torch.load(checkpoint.parent / "last.pt", weights_only=True)["progress"]["step"] == 4
-    settings = dataclasses.replace(PLANNER, steps=4, minutes=0.0, validate_every=2)
-    assert train_planner(maker, maker, checkpoint.parent, settings=settings) == checkpoint
+    longer = dataclasses.replace(PLANNER, steps=5, minutes=0.0, validate_every=2)
+    assert train_planner(maker, maker, checkpoint.parent, settings=longer) == checkpoint
+    assert torch.load(checkpoint.parent / "last.pt", weights_only=True)["progress"]["step"] == 5
 
 
 def test_the_exported_planner_plans_as_torch_does(checkpoint, cases, tmp_path):
