@@ -91,3 +91,21 @@ def test_the_denoiser_reaches_its_figures_on_eight_photos(sigma):
         scores.append(-10 * np.log10(np.mean((restored.astype(float) - clean) ** 2)))
     # Another processor adds in another order; a hundredth of a decibel is far above that.
     assert np.mean(scores) == pytest.approx(PUBLISHED[str(sigma)]["psnr"], abs=0.01)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (1200, 1600)])
+def test_the_shipped_remover_changes_nothing_outside_its_mask(size, make_photo):
+    photo = make_photo(*size)
+    # A blue disc of half opacity, which is what it learned to see.
+    y, x = np.mgrid[: size[0], : size[1]] / size[0]
+    disc = (y - 0.5) ** 2 + (x - 0.6) ** 2 < 0.15**2
+    photo[disc] = photo[disc] // 2 + np.array([10, 40, 120], np.uint8)
+    remove = open_model("unwatermark-fast", device="cpu")
+    done = remove(Image(photo), certainty=0.0)
+    changed = (done.image.pixels != photo).any(axis=2)
+    assert not changed[done.mask == 0].any()
+    assert changed.any()
+    brushed = disc & (x > 0.6)
+    done = remove(Image(photo), mask=brushed)
+    np.testing.assert_array_equal(done.mask > 0, brushed)
+    np.testing.assert_array_equal(done.image.pixels[~brushed], photo[~brushed])

@@ -2,7 +2,8 @@
 
     python docs/pictures/marks.py --data ../shared/data [--model unwatermark] [--out docs/pictures/marks.webp]
 
-Of each a crop: marked by us, as `restore unwatermark` gives it, where it saw the mark, and the truth. The cases
+Of each a crop: marked by us, as `restore unwatermark --certainty 0` gives it (the last one, which has no mark, without
+that option), where it saw the mark, and the truth. The cases
 were not chosen by how they come out; what fails stays in.
 """
 
@@ -71,7 +72,8 @@ def main() -> None:
             np.rint(picture[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
             for picture in (pair.inputs["image"], pair.clean)
         )
-        done = unwatermark(Image(degraded))
+        # As a user would who sees a mark; the photo without one as a folder full of photos would be.
+        done = unwatermark(Image(degraded), certainty=0.0) if case[3] else unwatermark(Image(degraded))
         x, y = index % 2 * (4 * SIDE + 8), index // 2 * (SIDE + line)
         mask = np.repeat(done.mask[..., None], 3, axis=2)
         for column, pixels in enumerate((degraded, done.image.pixels, mask, clean)):
