@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restore import store
-from restore.engine import open_model
+from restore import color, store
+from restore.chroma import Hint
+from restore.colorizer import open_colorizer
+from restore.engine import Session, open_model
 from restore.image import Image, read
+from training.color_metrics import ciede2000
 from training.levels_eval import extremes
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +43,7 @@ def test_shipped_files_keep_to_their_sizes():
 
 @pytest.mark.parametrize("entry", store.entries(), ids=lambda entry: entry.name)
 def test_a_model_says_where_it_comes_from(entry):
-    spec = open_model(entry.path).spec
+    spec = Session(entry.path).spec
     assert (spec.name, spec.task, spec.tier) == (entry.name, entry.task, entry.tier)
     assert entry.about["licence"] == spec.made_by["licence"]
     assert json.loads(spec.made_by["figures"]) == entry.about["figures"]
@@ -109,3 +112,17 @@ def test_the_shipped_remover_changes_nothing_outside_its_mask(size, make_photo):
     done = remove(Image(photo), mask=brushed)
     np.testing.assert_array_equal(done.mask > 0, brushed)
     np.testing.assert_array_equal(done.image.pixels[~brushed], photo[~brushed])
+
+
+def test_the_shipped_colorizer_keeps_the_luma_and_meets_a_hint(make_photo):
+    pixels = color.luma_of(make_photo(400, 600))
+    grey = Image(color.join(pixels, np.zeros((*pixels.shape, 2), np.float32), np.uint16))
+    hint = Hint(300, 200, (180, 120, 90))
+    made = open_colorizer("colorize", device="cpu")(grey, hints=[hint]).image.pixels
+    lab = color.to_lab(made)
+    # The bar: half of one L*.
+    assert np.abs(lab[..., 0] - color.luma_of(grey.pixels)).max() <= 0.5
+    patch = np.s_[197:204, 297:304]
+    a, b = color.to_lab(np.array([[hint.rgb]], np.uint8))[0, 0, 1:]
+    wanted = np.stack([lab[patch][..., 0], np.full((7, 7), a), np.full((7, 7), b)], axis=-1)
+    assert ciede2000(lab[patch], color.into_gamut(wanted)).mean() <= 6
