@@ -15,7 +15,8 @@ from tests.web.conftest import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-expect.set_options(timeout=30_000)
+# A machine that trains beside it took half a minute for one run.
+expect.set_options(timeout=120_000)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 
@@ -34,7 +35,7 @@ def page(address):
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         page.goto(address)
         page.get_by_role("tab", name="Unwatermark").click()
         yield page
