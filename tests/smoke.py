@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WHEEL_LIMIT = 15_000_000
+WHEEL_LIMIT = 40_000_000
 
 #: Runs first in each Python of the fresh environment: any attempt to reach the network fails.
 CUT_NETWORK = """

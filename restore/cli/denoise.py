@@ -21,6 +21,7 @@ from restore.cli.options import (
     open_for,
     refuse_terminals,
 )
+from restore.errors import BadOption
 
 
 def denoise(
@@ -44,7 +45,7 @@ def denoise(
         ),
     ] = "auto",
     quality: Annotated[
-        Quality, typer.Option(help="fast, or best: finer, in about two and a half times the time.")
+        Quality, typer.Option(help="fast, or best: finer and slower, where weights for it are installed.")
     ] = Quality.fast,
     strength: Annotated[
         float, typer.Option(metavar="0..1", min=0, max=1, help="How much of the luma noise (grain) goes.")
@@ -66,7 +67,7 @@ def denoise(
 
     Example: restore denoise night.jpg -o clean.jpg
 
-    Example: restore denoise photos/ -o clean/ --quality best --strength 0.8
+    Example: restore denoise photos/ -o clean/ --strength 0.8
     """
     from restore import batch
     from restore.screen import Screen
@@ -74,7 +75,7 @@ def denoise(
     jobs = batch.plan(inputs, output, suffix="-denoised", overwrite=overwrite)
     refuse_terminals(jobs)
     check_tile(tile)
-    restorer = open_for("denoise", model or f"denoise-{quality.value}", device, threads)
+    restorer = open_for("denoise", model or _named(quality), device, threads)
     params = {} if sigma == "auto" else {"sigma": number("sigma", sigma, restorer)}
     with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
         results = batch.run(
@@ -90,3 +91,17 @@ def denoise(
             screen.show(result)
     if screen.failed:
         raise typer.Exit(1)
+
+
+def _named(quality: Quality) -> str:
+    """The model of a tier. Raises BadOption where it is not installed."""
+    from restore import store
+
+    name = f"denoise-{quality.value}"
+    tiers = [entry.tier for entry in store.entries() if entry.task == "denoise"]
+    if tiers and quality.value not in tiers:
+        raise BadOption(
+            f"--quality {quality.value}: no weights for it are installed ({name}). Use --quality {tiers[0]}, or train "
+            f"them from a checkout: python -m training train {name}"
+        )
+    return name

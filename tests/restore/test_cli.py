@@ -130,7 +130,10 @@ def test_a_quality_that_is_not_installed_is_named(run):
     write(DOT, Path("dot.png"))
     result = run("denoise", "dot.png", "--quality", "best")
     assert result.exit_code == 2
-    assert "no model is called 'denoise-best'" in result.stderr
+    assert result.stderr == (
+        "Error: --quality best: no weights for it are installed (denoise-best). Use --quality fast, or train them from "
+        "a checkout: python -m training train denoise-best\n"
+    )
 
 
 def test_a_clean_picture_is_left_as_it_is(run):
