@@ -237,14 +237,14 @@ class Outlier:
 def test_a_wild_gradient_changes_no_weight(tmp_path, photos):
     runs = {}
     for steps in (5, 6):
-        settings = dataclasses.replace(SIX_STEPS, steps=steps, warmup=0.0, final_rate=0.9, patches=(16,))
+        settings = dataclasses.replace(SIX_STEPS, steps=steps, warmup=0.0, final_rate=0.999, patches=(16,))
         fit(tiny_recipe(Outlier(6)), settings, photos, run=tmp_path / str(steps), device=CPU)
         runs[steps] = checkpoint(tmp_path / str(steps) / "last.pt")
     assert runs[6]["progress"]["step"] == 6
-    # Five steps at the two runs' rates, which differ a little in the cosine: weights move by about the rate.
+    # The rates of the two runs differ by less than a thousandth; a step of Muon moves weights by about its rate, 0.02.
     names = [name for name in runs[5]["network"] if name.endswith("conv1.weight")]
     moved = max(float((runs[6]["network"][n] - runs[5]["network"][n]).abs().max()) for n in names)
-    assert moved < 2e-3
+    assert moved < 1e-4
 
 
 # Machines
