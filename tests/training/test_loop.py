@@ -234,17 +234,17 @@ class Outlier:
         return dataclasses.replace(pair, weight=pair.weight * (1e6 if self.left == 0 else 1))
 
 
-def test_a_wild_gradient_changes_no_weight(tmp_path, photos):
+def test_a_wild_gradient_changes_no_weight(tmp_path, photos, monkeypatch):
+    # One rate for both runs: their schedules differ, and in bfloat16 Muon makes much of a small difference.
+    monkeypatch.setattr("training.loop.rate_at", lambda *_: 1.0)
     runs = {}
     for steps in (5, 6):
-        settings = dataclasses.replace(SIX_STEPS, steps=steps, warmup=0.0, final_rate=0.999, patches=(16,))
+        settings = dataclasses.replace(SIX_STEPS, steps=steps, patches=(16,))
         fit(tiny_recipe(Outlier(6)), settings, photos, run=tmp_path / str(steps), device=CPU)
         runs[steps] = checkpoint(tmp_path / str(steps) / "last.pt")
     assert runs[6]["progress"]["step"] == 6
-    # The rates of the two runs differ by less than a thousandth; a step of Muon moves weights by about its rate, 0.02.
-    names = [name for name in runs[5]["network"] if name.endswith("conv1.weight")]
-    moved = max(float((runs[6]["network"][n] - runs[5]["network"][n]).abs().max()) for n in names)
-    assert moved < 1e-4
+    for name, weight in runs[5]["network"].items():
+        assert torch.equal(runs[6]["network"][name], weight)
 
 
 # Machines
