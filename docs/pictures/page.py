@@ -51,7 +51,7 @@ def take(url: str) -> bytes:
         page.set_default_timeout(60_000)
         page.goto(url)
         page.locator("input[type=file]").set_input_files(HERE.parent / "samples" / "city.jpg")
-        page.get_by_text("Estimated noise").wait_for()
+        page.get_by_text("pixels, JPEG").wait_for()
         page.get_by_role("button", name="Remove noise").click()
         page.get_by_text("Left of the handle").wait_for()
         page.wait_for_timeout(1500)  # the slider's pictures fade in
