@@ -210,9 +210,3 @@ def learnt(task: Callable[[Tensor, Tensor, int], Tensor], *, longest: int, steps
 @pytest.mark.parametrize(("task", "steps"), [(reversed_digits, 300), (sorted_digits, 500)])
 def test_it_learns_digit_strings_to_the_last_one(task, steps):
     assert learnt(task, longest=5, steps=steps, hidden=48) == 1.0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("task", "steps"), [(reversed_digits, 1500), (sorted_digits, 3000)])
-def test_it_learns_twice_as_long_strings_too(task, steps):
-    assert learnt(task, longest=10, steps=steps, hidden=96) == 1.0
