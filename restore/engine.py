@@ -228,9 +228,7 @@ class Restorer(Model):
             if tile < 1:
                 raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
             window = (tile, tile)
-        run_tiled(
-            plan_tiles(height, width, window=window, reach=reach, multiple_of=multiple), run, keep, progress
-        )  # fmt: skip
+        run_tiled(plan_tiles(height, width, window=window, reach=reach, multiple_of=multiple), run, keep, progress)
 
     def _masks(self, mask: np.ndarray | None, part: tuple[slice, slice], image: np.ndarray) -> dict[str, np.ndarray]:
         """What the model's tensors get for a window: the user's mask, or that there is none."""

@@ -68,30 +68,43 @@ def shards(tmp_path_factory: pytest.TempPathFactory, photo_folder: Path) -> Path
     return out
 
 
+MakeCheckpoint = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the recipe denoise-fast with a very small network and random weights."""
-    import torch
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
+    """Writes a checkpoint of a recipe with a very small network and random weights."""
 
-    from training.recipes import find_recipe
-    from training.settings import Settings
+    def make(recipe: str, *, std: float, **hparams: Any) -> Path:
+        import torch
 
-    torch.manual_seed(0)
-    hparams = {"stem": 2, "channels": (8, 12), "blocks": (1, 1)}
-    network = dataclasses.replace(find_recipe("denoise"), hparams=hparams).build()
-    for parameter in network.parameters():
-        # Blocks start as the identity; random weights make every path, and so the whole reach, count.
-        torch.nn.init.normal_(parameter, std=0.1)
-    path = tmp_path_factory.mktemp("checkpoint") / "best.pt"
-    state = {
-        "recipe": "denoise-fast",
-        "hparams": hparams,
-        "settings": dataclasses.asdict(Settings()),
-        "progress": {"step": 0, "elapsed": 0.0, "best": 0.0},
-        "ema": network.state_dict(),
-    }
-    torch.save(state, path)
-    return path
+        from training.recipes import find_recipe
+        from training.settings import Settings
+
+        torch.manual_seed(0)
+        found = dataclasses.replace(find_recipe(recipe), hparams=hparams)
+        network = found.build()
+        for parameter in network.parameters():
+            # Blocks start as the identity; random weights make every path, and so the whole reach, count.
+            torch.nn.init.normal_(parameter, std=std)
+        path = tmp_path_factory.mktemp("checkpoint") / "best.pt"
+        state = {
+            "recipe": found.name,
+            "hparams": hparams,
+            "settings": dataclasses.asdict(Settings()),
+            "progress": {"step": 0, "elapsed": 0.0, "best": 0.0},
+            "ema": network.state_dict(),
+        }
+        torch.save(state, path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(make_checkpoint: MakeCheckpoint) -> Path:
+    """A checkpoint of the recipe denoise-fast."""
+    return make_checkpoint("denoise", std=0.1, stem=2, channels=(8, 12), blocks=(1, 1))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ So sums are in one order, and a busy machine does not stall them.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,26 +50,10 @@ def mark_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_remover_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the recipe unwatermark-fast with a very small network and random weights."""
-    from training.recipes import find_recipe
-    from training.settings import Settings
-
-    torch.manual_seed(0)
-    hparams = {"channels": (4, 6), "blocks": (1, 1), "refine_channels": (4, 4), "refine_blocks": (1, 1), "notes": 2}
-    network = dataclasses.replace(find_recipe("unwatermark"), hparams=hparams).build()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.15)
-    path = tmp_path_factory.mktemp("remover") / "best.pt"
-    state = {
-        "recipe": "unwatermark-fast",
-        "hparams": hparams,
-        "settings": dataclasses.asdict(Settings()),
-        "progress": {"step": 0, "elapsed": 0.0, "best": 0.0},
-        "ema": network.state_dict(),
-    }
-    torch.save(state, path)
-    return path
+def tiny_remover_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """A checkpoint of the recipe unwatermark-fast."""
+    sizes = {"channels": (4, 6), "blocks": (1, 1), "refine_channels": (4, 4), "refine_blocks": (1, 1), "notes": 2}
+    return make_checkpoint("unwatermark", std=0.15, **sizes)
 
 
 @pytest.fixture(scope="session")

@@ -220,7 +220,7 @@ def test_publishing_takes_the_figures_of_the_model_that_was_told_the_noise(folde
     path = tmp_path / "report.json"
     path.write_text(report.to_json())
     told = report.rows[1].scores
-    figures, command = published_figures(path, "denoise-fast")[:2]
+    figures, command, *_ = published_figures(path, "denoise-fast")
     assert figures == {"psnr/15": round(told[15].psnr, 3), "psnr/25": round(told[25].psnr, 3)}
     assert command == "the command"
     with pytest.raises(TrainingError, match="no figures of denoise-best"):
@@ -287,7 +287,7 @@ def test_photos_stand_in_the_table_and_in_the_published_figures(pairs, folder, t
     strengths = [f"OpenCV non-local means, h = {h}" for h in (2, 3, 4, 5, 6, 8)]
     assert [row.method for row in report.photos[1:7]] == strengths
     (tmp_path / "report.json").write_text(report.to_json())
-    figures, _, tables = published_figures(tmp_path / "report.json", "denoise-fast")[:3]
+    figures, _, tables, *_ = published_figures(tmp_path / "report.json", "denoise-fast")
     assert figures["psnr/pairs"] == round(report.photos[-1].psnr, 3)
     # In what is published the file goes by its name, not by where it lay.
     assert "| denoise-fast, sigma known |" in tables
