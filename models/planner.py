@@ -14,6 +14,9 @@ from models.lenet import LeNetTrunk
 _GAIN = 8.0
 #: Of the state that is carried from step to step.
 FEATURES = 96
+#: Added to the score of the first label, END, in serving: a step that is not needed does more harm than one that is
+#: left out. On photos of the val split 2.0 took the harm from 3.6 % to 0.5 % and left as many plans right.
+_CAUTION = 2.0
 #: What a fresh network guesses, in [0, 1].
 _USUAL_SIGMA = 0.05
 
@@ -23,8 +26,9 @@ class Planner(nn.Module):
 
     `crops` (N, K, 3, S, S) at full size, since noise is seen there alone; `thumbnail` (N, 3, T, T); `previous` (N,)
     int64, the step before, `labels` for none; `state` (N, features), zeros at first. Returns for each label its
-    score (N, labels), before softmax in training mode and a probability else; the noise's deviation (N,) in [0, 1],
-    which counts where the step is to denoise; and the state for the next step.
+    score (N, labels), before softmax in training mode and a probability else, with `caution` in favour of the first
+    label; the noise's deviation (N,) in [0, 1], which counts where the step is to denoise; and the state for the next
+    step.
     """
 
     def __init__(
@@ -36,9 +40,11 @@ class Planner(nn.Module):
         crop_channels: Sequence[int] = (16, 32),
         thumbnail_channels: Sequence[int] = (16, 24, 32, 48),
         features: int = FEATURES,
+        caution: float = _CAUTION,
     ) -> None:
         super().__init__()
         self.features = features
+        self.caution = caution
         # The crop, and what its own blur takes away: noise, and fine texture.
         self.near = LeNetTrunk(6, channels=crop_channels)
         self.near.output_size(crop, crop)
@@ -76,4 +82,6 @@ class Planner(nn.Module):
         scores = self.scores(state)
         crops = seen[:, : 3 * self.features]
         sigma = self.log_sigma(torch.cat((state, crops), dim=1)).squeeze(1).clamp(-8, 0).exp()
-        return scores if self.training else scores.softmax(dim=1), sigma, state
+        if self.training:
+            return scores, sigma, state
+        return torch.cat((scores[:, :1] + self.caution, scores[:, 1:]), dim=1).softmax(dim=1), sigma, state

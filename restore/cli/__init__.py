@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from restore import __version__
-from restore.cli import auto, classify, colorize, denoise, doctor, layer, models, reproduce, serve, unwatermark
+from restore.cli import auto, classify, colorize, denoise, doctor, layer, models, plan, reproduce, serve, unwatermark
 from restore.cli.options import talk
 from restore.errors import RestoreError
 
@@ -53,7 +53,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 _COMMANDS = (
-    auto.auto, denoise.denoise, colorize.colorize, unwatermark.unwatermark, classify.classify,
+    auto.auto, plan.plan, denoise.denoise, colorize.colorize, unwatermark.unwatermark, classify.classify,
     reproduce.reproduce, serve.serve, layer.layer, doctor.doctor,
 )  # fmt: skip
 for command in _COMMANDS:

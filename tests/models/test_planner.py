@@ -77,3 +77,9 @@ def test_it_can_learn_which_of_two_pictures_is_noisy_and_how_much():
     scores, sigma, _ = network(crops, thumbnail, *begin(12))
     assert torch.equal(scores.argmax(dim=1), labels)
     assert sigma[1::2].mean().item() == pytest.approx(0.08, rel=0.25)
+
+
+def test_in_serving_caution_speaks_for_the_end_alone(network):
+    scores = network.train()(*seen(), *begin())[0]
+    scores[:, 0] += network.caution
+    torch.testing.assert_close(network.eval()(*seen(), *begin())[0], scores.softmax(dim=1))

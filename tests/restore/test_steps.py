@@ -1,4 +1,4 @@
-"""A plan is read, written, told and carried out; `restore auto` on a planner that is made here."""
+"""A plan is read, written, told and carried out; `restore plan` and `restore auto` on a planner that is made here."""
 
 from __future__ import annotations
 
@@ -222,6 +222,22 @@ def desk(run, tmp_path, planner_file):
     return lambda command, *words: run(command, *words, "--model", str(planner_file))
 
 
+def test_plan_prints_what_a_photo_needs(desk):
+    assert desk("plan", "noisy.png").stdout == "noise, sigma about 22\n"
+    assert desk("plan", "old.png", "--json").stdout == (
+        '{"steps": [{"step": "denoise", "sigma": 22.0}, {"step": "colorize"}]}\n'
+    )
+    assert desk("plan", "clean.png", "--json").stdout == '{"steps": []}\n'
+
+
+def test_plan_names_the_files_where_there_are_several(desk, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    result = desk("plan", "clean.png", "text.png", "noisy.png")
+    assert result.exit_code == 1
+    assert result.stdout == "clean.png: nothing to mend\nnoisy.png: noise, sigma about 22\n"
+    assert result.stderr.startswith("Error: text.png: not a picture")
+
+
 def test_auto_says_what_it_saw_and_leaves_a_clean_photo_alone(desk, tmp_path):
     result = desk("auto", "clean.png", "-o", "out.png")
     assert result.exit_code == 0, result.stderr
@@ -258,7 +274,8 @@ def test_a_plan_of_the_users_needs_no_planner(run, smoother, tmp_path):
         (["auto", "clean.png", "--plan", "sharpen"], "Error: --plan sharpen: no step is called 'sharpen'."),
         (["auto", "clean.png", "--plan", "colorize"], "Error: --plan: no model for colorize is installed."),
         (["auto", "clean.png"], 'Error: no planner is installed here. Say the steps yourself: --plan "unwatermark,'),
-        (["auto", "clean.png", "--model", "denoise"], "denoise-fast is for the task denoise: it answers with image."),
+        (["plan", "gone.png"], "Error: gone.png: no such file or folder."),
+        (["plan", "clean.png", "--model", "denoise"], "denoise-fast is for the task denoise: it answers with image."),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_2(run, desk, words, message):

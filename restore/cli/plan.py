@@ -1,0 +1,56 @@
+"""restore plan."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from restore.cli.options import DeviceOption, InputsArgument, PlannerOption, ThreadsOption, talk
+from restore.errors import BadOption, NotEnoughMemory, UnreadableImage
+
+_EXAMPLE = "restore plan - < photo.jpg"
+
+
+def plan(
+    *,
+    inputs: InputsArgument,
+    model: PlannerOption = "plan",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
+) -> None:
+    """Say what a photo needs, and do nothing: the plan that `restore auto` would follow.
+
+    Example: restore plan photo.jpg --json
+    """
+    from restore import batch
+    from restore.engine import Planner, open_model
+    from restore.steps import describe, make_plan
+
+    sources = batch.find(inputs)
+    if None in sources and sys.stdin.isatty():
+        raise BadOption(f"- is a picture on standard input: {_EXAMPLE}")
+    planner = open_model(model, kind=Planner, device=device, threads=threads)
+    failed = 0
+    for source in sources:
+        shown = "-" if source is None else str(source)
+        named: dict[str, Any] = {"file": shown} if len(sources) > 1 else {}
+        try:
+            _, image = batch.read_source(source, example=_EXAMPLE)
+        except (UnreadableImage, NotEnoughMemory) as error:
+            failed += 1
+            if as_json:
+                typer.echo(json.dumps({"file": shown, "error": str(error)}))
+            else:
+                talk(f"Error: {error}")
+            continue
+        steps = make_plan(image, planner)
+        if as_json:
+            typer.echo(json.dumps(named | {"steps": [step.as_json() for step in steps]}))
+        else:
+            typer.echo(f"{shown}: {describe(steps)}" if named else describe(steps))
+    if failed:
+        raise typer.Exit(1)
