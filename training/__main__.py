@@ -296,8 +296,8 @@ def _compare(args: argparse.Namespace) -> None:
         names = args.only or list(compare.VARIANTS)
         compare.train_variants(recipe, settings, photos, val, names=names, run=run)
     if not args.train_only:
-        outcomes = compare.time_variants(run, rounds=args.rounds, threads=args.threads)
-        print(compare.to_markdown(outcomes))
+        outcomes, diverged = compare.time_variants(run, rounds=args.rounds, threads=args.threads)
+        print(compare.to_markdown(outcomes, diverged))
         if args.plot:
             compare.plot(outcomes, args.plot)
 

@@ -22,7 +22,7 @@ from restore.image import Image
 from training import TrainingError
 from training.bench import SIZES, Yardstick
 from training.data import PhotoSet
-from training.export import export_checkpoint
+from training.export import ExportError, export_checkpoint
 from training.loop import fit, load_network
 from training.recipes import Recipe
 from training.settings import Settings
@@ -91,7 +91,11 @@ def train_variants(
         figures = recipe.figures(network, val.held_out())
         parameters = sum(p.numel() for p in network.parameters())
         told = {"name": name, "figures": figures, "parameters": parameters, "hparams": state["hparams"]}
-        export_checkpoint(best, folder)
+        try:
+            export_checkpoint(best, folder)
+        except ExportError:
+            # Weights that grew without end answer nothing twice alike; the table says so, and the others go on.
+            told["diverged"] = True
         (folder / "figures.json").write_text(json.dumps(told), "utf-8")
 
 
@@ -131,11 +135,18 @@ def _folder(run: Path, name: str) -> Path:
     return run / name.replace(" ", "-").replace(":", "").replace(",", "")
 
 
-def time_variants(run: Path, *, rounds: int, threads: int) -> list[Outcome]:
-    """Time every variant that `run` holds against the yardstick, all in one process and taking turns."""
+def time_variants(run: Path, *, rounds: int, threads: int) -> tuple[list[Outcome], list[str]]:
+    """Time every variant that `run` holds against the yardstick, all in one process and taking turns.
+
+    Returns what came of it, and the names of those whose training diverged.
+    """
     found = {path.parent: json.loads(path.read_text("utf-8")) for path in sorted(run.glob("*/figures.json"))}
     if not found:
         raise TrainingError(f"{run}: no trained variant. Leave out --time-only first.")
+    diverged = sorted(told["name"] for told in found.values() if told.get("diverged"))
+    found = {folder: told for folder, told in found.items() if not told.get("diverged")}
+    if not found:
+        raise TrainingError(f"{run}: all variants diverged. Try a lower --muon-learning-rate, in another --run.")
     models = {folder: open_model(next(folder.glob("*.onnx")), device="cpu", threads=threads) for folder in found}
     yardstick = Yardstick(threads=threads)
     rng = np.random.default_rng(0)
@@ -161,7 +172,7 @@ def time_variants(run: Path, *, rounds: int, threads: int) -> list[Outcome]:
                 tile_r=medians[folder] / medians[None],
             )
         )
-    return sorted(outcomes, key=lambda o: list(VARIANTS).index(o.name))
+    return sorted(outcomes, key=lambda o: list(VARIANTS).index(o.name)), diverged
 
 
 def _one_tile(model: Restorer, tensor: np.ndarray) -> None:
@@ -174,8 +185,8 @@ def _timed(run: Any) -> float:
     return time.perf_counter() - started
 
 
-def to_markdown(outcomes: Sequence[Outcome]) -> str:
-    """One row a variant."""
+def to_markdown(outcomes: Sequence[Outcome], diverged: Sequence[str] = ()) -> str:
+    """One row a variant; those that diverged are named below."""
     names = list(outcomes[0].figures)
     lines = [
         f"| variant | {' | '.join(names)} | parameters | reach | ms/MP, tile | ms/MP, 24 MP | R |",
@@ -187,6 +198,8 @@ def to_markdown(outcomes: Sequence[Outcome]) -> str:
             f"| {o.name} | {figures} | {o.parameters / 1e6:.2f} M | {o.reach} "
             f"| {o.tile_ms:.0f} | {o.photo_ms:.0f} | {o.tile_r:.3f} |"
         )
+    if diverged:
+        lines += ["", f"Diverged: {', '.join(diverged)}."]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from training import compare
 from training.__main__ import main
+from training.export import ExportError
 from training.recipes import find_recipe
 from training.weights import load_checkpoint
 
@@ -36,6 +37,21 @@ def test_variants_are_trained_once_and_stand_in_one_table(two_small_variants, sh
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")}
     assert main([*words, "--train-only"]) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")} == before
+
+
+def test_a_variant_that_diverged_is_named_below_the_table(two_small_variants, shards, tmp_path, capsys, monkeypatch):
+    export = compare.export_checkpoint
+
+    def fails_for_one(path, folder):
+        if folder.name == "no-biases":
+            raise ExportError("no answer twice alike")
+        return export(path, folder)
+
+    monkeypatch.setattr(compare, "export_checkpoint", fails_for_one)
+    assert main(["compare", "--data", str(shards), "--run", str(tmp_path), "--rounds", "1", *QUICK]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [row.split(" | ")[0] for row in table[2:-2]] == ["| base"]
+    assert table[-1] == "Diverged: no biases."
 
 
 def test_an_unknown_variant_is_refused_with_those_that_there_are(two_small_variants, shards, tmp_path, capsys):
