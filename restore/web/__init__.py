@@ -90,13 +90,6 @@ def _open_tiers(model: str | Path, *, device: str, threads: int | None) -> dict[
     return {restorer.spec.tier.capitalize(): restorer for restorer in (first, *others)}
 
 
-def _open_reader(*, device: str, threads: int | None) -> Classifier | None:
-    """What reads digits, where it is installed."""
-    if any(entry.task == "classify" for entry in store.entries()):
-        return open_model("classify", kind=Classifier, device=device, threads=threads)
-    return None
-
-
 def page_options() -> dict[str, Any]:
     """What `launch` and `mount_gradio_app` must both be told: looks, limits, and nothing that phones out."""
     return {

@@ -15,10 +15,12 @@ from PIL import ImageDraw
 from restore import color
 from restore.chroma import Hint, working_shape
 from restore.colorizer import Colorizer
+from restore.engine import Restored
 from restore.errors import RestoreError
+from restore.image import Image
 from restore.monochrome import judge
 from restore.previews import preview, save_preview
-from restore.web.tab import PROGRESS, CancelledError, deliver, describe, new_folder, open_photo, refusal, slider
+from restore.web.tab import PROGRESS, SLOW, PhotoTab, Tick, Updates, drop_zone, open_photo, pair, refusal, slider
 
 _NOTE = "The colours are a guess, not a record. Click a spot to say what colour it should have."
 _IN_COLOUR = "This photo is in colour already. What you see is its luma, coloured anew."
@@ -29,38 +31,30 @@ _MARK = 7
 _FIRST_COLOUR = "#7b2d26"
 
 
-class ColorizeTab:
-    """The parts of one tab and what they do. Serves many visitors at once: nothing of a photo is kept here."""
+class ColorizeTab(PhotoTab):
+    """A preview in colour that is clicked on, and the full-size file when it is as it should be."""
+
+    doing, suffix = "Colouring the photo", "-colorized"
 
     def __init__(self, colorizer: Colorizer) -> None:
         self._colorizer = colorizer
-        self._cancelled: set[str | None] = set()
         #: A visitor's hints, in pixels of the full photo, and where the luma that previews are made of lies.
         self.hints = gr.State([])
         self.luma = gr.State(None)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                self._build_controls()
-            with gr.Column(scale=5, min_width=320):
-                self._build_views()
-        self._connect()
+        super().__init__()
 
     def _build_controls(self) -> None:
-        kinds = ["image", ".jfif", ".mpo", ".apng"]
-        self.photo = gr.File(label="Black-and-white photo", file_types=kinds, height=140)
-        self.facts = gr.Markdown(visible=False)
+        self._build_photo("Black-and-white photo")
         self.colour = gr.ColorPicker(_FIRST_COLOUR, label="Colour of the spot that you click", elem_id="hint-colour")
         with gr.Row():
             self.undo = gr.Button("Undo the last hint", interactive=False)
             self.clear = gr.Button("Remove all hints", interactive=False)
         self.strength = gr.Slider(0, 150, value=100, step=1, label="Strength of the guess, %", buttons=[])
         with gr.Accordion("Colours like those of another photo", open=False):
-            self.like = gr.File(label="A photo in colour", file_types=kinds, height=120)
+            self.like = drop_zone("A photo in colour", height=120)
         self.note = gr.Checkbox(value=True, label="Say in the file that the colours were computed")
-        self.start = gr.Button("Make the full-size file", variant="primary", interactive=False)
-        self.cancel = gr.Button("Cancel", visible=False)
-        self.answer = gr.Markdown(visible=False)
-        self.download = gr.DownloadButton("Download", visible=False)
+        self._build_start("Make the full-size file")
+        self._build_answer()
         gr.Markdown(_NOTE)
 
     def _build_views(self) -> None:
@@ -73,79 +67,56 @@ class ColorizeTab:
                 self.whole = slider("Before and after")
 
     def _connect(self) -> None:
-        quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        slow: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, "api_visibility": "private"}
-        everything = [
-            self.photo, self.facts, self.undo, self.clear, self.start, self.cancel, self.answer, self.download,
-            self.views, self.shown, self.whole, self.hints, self.luma,
-        ]  # fmt: skip
+        self._on_photo(self.look, [self.strength, self.like], busy=[self.facts])
         given = [self.photo, self.luma, self.hints, self.strength, self.like]
-        self.photo.upload(
-            self.look, [self.photo, self.strength, self.like], everything, show_progress_on=[self.facts], **slow
-        )
-        self.photo.clear(self.forget, None, everything, **quick)
-        seen: dict[str, Any] = {"show_progress": "hidden", **slow}
-        self.shown.select(self.add_hint, [*given, self.colour], everything, **seen)
-        self.undo.click(self.drop_hint, given, everything, **seen)
-        self.clear.click(self.drop_hints, given, everything, **seen)
-        for change in (self.strength.release, self.like.upload, self.like.clear):
-            change(self.show, given, everything, **seen)
-        begun = self.start.click(self.begin, None, everything, **quick)
-        done = begun.then(
-            self.run,
-            [self.photo, self.hints, self.strength, self.like, self.note],
-            everything,
-            show_progress_on=[self.shown],
-            **slow,
-        )
-        done.then(self.end, self.photo, everything, **quick)
-        self.cancel.click(self.stop, None, None, **quick)
+        self.shown.select(self.add_hint, [*given, self.colour], self._outputs, show_progress="hidden", **SLOW)
+        for event, follow in (
+            (self.undo.click, self.drop_hint),
+            (self.clear.click, self.drop_hints),
+            (self.strength.release, self.show),
+            (self.like.upload, self.show),
+            (self.like.clear, self.show),
+        ):
+            event(follow, given, self._outputs, show_progress="hidden", **SLOW)
+        self._on_click(self.start, self.run, [self.hints, self.strength, self.like, self.note], busy=[self.shown])
 
-    def look(self, path: str, strength: float, like: str | None) -> dict[Any, Any]:
-        """A photo was dropped: show it in colour and say what it is."""
-        cleared = self.forget()
-        try:
-            image = open_photo(Path(path))
-            folder = new_folder(self.photo.GRADIO_CACHE)
-            luma = color.luma_of(image.pixels)
-            small = color.shrink(luma, *working_shape(image.height, image.width, _SIDE))
-            np.save(folder / "luma.npy", small.astype(np.float16))
-            (folder / "size").write_text(f"{image.height} {image.width}")
-            before = save_preview(preview(image), folder, "before")
-        except RestoreError as error:
-            return cleared | {self.photo: None, self.facts: refusal(error)}
-        facts = describe(image) + ("" if judge(image.pixels).is_monochrome else f" {_IN_COLOUR}")
-        shown = self.show(path, str(folder), [], strength, like)
-        return (
-            cleared
-            | shown
-            | {
-                self.facts: gr.Markdown(facts, visible=True),
-                self.luma: str(folder),
-                self.views: gr.Tabs(visible=True),
-                self.start: gr.Button(interactive=True),
-                self.whole: (before, shown[self.shown]) if self.shown in shown else None,
-            }
-        )
+    def _own_parts(self) -> list[Any]:
+        return [self.undo, self.clear, self.views, self.shown, self.whole, self.hints, self.luma]
 
-    def forget(self, request: gr.Request | None = None) -> dict[Any, Any]:
-        """The tab without a photo; what is being computed for the old one stops."""
-        if request:
-            self.stop(request)
+    def _emptied(self) -> Updates:
         return {
-            self.facts: gr.Markdown(visible=False),
             self.undo: gr.Button(interactive=False),
             self.clear: gr.Button(interactive=False),
-            self.start: gr.Button(interactive=False),
-            self.cancel: gr.Button(visible=False),
-            self.answer: gr.Markdown(visible=False),
-            self.download: gr.DownloadButton(visible=False),
             self.views: gr.Tabs(visible=False),
             self.shown: None,
             self.whole: None,
             self.hints: [],
             self.luma: None,
         }
+
+    def look(self, path: str, strength: float, like: str | None) -> Updates:
+        """A photo was dropped: show it in colour and say what it is."""
+
+        def show(image: Image) -> Updates:
+            folder = self._folder()
+            luma = color.luma_of(image.pixels)
+            small = color.shrink(luma, *working_shape(image.height, image.width, _SIDE))
+            np.save(folder / "luma.npy", small.astype(np.float16))
+            (folder / "size").write_text(f"{image.height} {image.width}")
+            before = save_preview(preview(image), folder, "before")
+            shown = self.show(path, str(folder), [], strength, like)
+            more = "" if judge(image.pixels).is_monochrome else f" {_IN_COLOUR}"
+            return (
+                shown
+                | self._described(image, more)
+                | {
+                    self.luma: str(folder),
+                    self.views: gr.Tabs(visible=True),
+                    self.whole: (before, shown[self.shown]) if self.shown in shown else None,
+                }
+            )
+
+        return self._look(path, show)
 
     def add_hint(  # noqa: PLR0917 - gradio passes its inputs by position
         self,
@@ -156,7 +127,7 @@ class ColorizeTab:
         like: str | None,
         colour: str,
         event: gr.SelectData,
-    ) -> dict[Any, Any]:
+    ) -> Updates:
         """The preview was clicked: the spot gets the picked colour."""
         luma, (height, width) = _read_luma(folder)
         column, row = event.index
@@ -167,17 +138,17 @@ class ColorizeTab:
         )
         return self.show(path, folder, [*hints, hint], strength, like)
 
-    def drop_hint(self, path: str, folder: str, hints: list[Hint], strength: float, like: str | None) -> dict[Any, Any]:
+    def drop_hint(self, path: str, folder: str, hints: list[Hint], strength: float, like: str | None) -> Updates:
         """Without the last hint."""
         return self.show(path, folder, hints[:-1], strength, like)
 
-    def drop_hints(self, path: str, folder: str, _: list[Hint], strength: float, like: str | None) -> dict[Any, Any]:
+    def drop_hints(self, path: str, folder: str, _: list[Hint], strength: float, like: str | None) -> Updates:
         """Without any hint."""
         return self.show(path, folder, [], strength, like)
 
     def show(
         self, path: str | None, folder: str | None, hints: list[Hint], strength: float, like: str | None
-    ) -> dict[Any, Any]:
+    ) -> Updates:
         """The preview for these hints; what was offered for download is out of date."""
         if not (path and folder):
             return dict(gr.skip())
@@ -188,7 +159,7 @@ class ColorizeTab:
         except RestoreError as error:
             return {self.answer: refusal(error)}
         pixels = color.colour_in(luma, found.ab, found.luma, np.uint8)
-        shown = save_preview(marked(pixels, scaled), new_folder(self.photo.GRADIO_CACHE), "coloured")
+        shown = save_preview(marked(pixels, scaled), self._folder(), "coloured")
         return {
             self.shown: shown,
             self.hints: hints,
@@ -201,16 +172,6 @@ class ColorizeTab:
     def _palette(self, like: str | None) -> np.ndarray | None:
         return None if like is None else self._colorizer.palette_of(open_photo(Path(like)))
 
-    def begin(self, request: gr.Request) -> dict[Any, Any]:
-        """At once, before the queue is joined."""
-        self._cancelled.discard(request.session_hash)
-        return {
-            self.start: gr.Button(interactive=False),
-            self.cancel: gr.Button(visible=True),
-            self.answer: gr.Markdown(visible=False),
-            self.download: gr.DownloadButton(visible=False),
-        }
-
     def run(  # noqa: PLR0917 - gradio passes its inputs by position
         self,
         path: str,
@@ -220,18 +181,11 @@ class ColorizeTab:
         note: bool,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
-    ) -> dict[Any, Any]:
+    ) -> Updates:
         """The full-size file, as the preview shows it."""
 
-        def tick(share: float) -> None:
-            if request.session_hash in self._cancelled:
-                raise CancelledError
-            progress(0.9 * share, desc="Colouring the photo")
-
-        try:
-            tick(0.0)
-            image = open_photo(Path(path))
-            restored = self._colorizer(
+        def work(image: Image, tick: Tick) -> Restored:
+            return self._colorizer(
                 image,
                 hints=hints,
                 palette=self._palette(like),
@@ -240,28 +194,14 @@ class ColorizeTab:
                 note=note,
                 progress=tick,
             )
-            progress(0.9, desc="Saving the photo")
-            made = new_folder(self.photo.GRADIO_CACHE)
-            download = deliver(Path(path), image, restored, made, suffix="-colorized")
-        except CancelledError:
-            gr.Info("Cancelled: the photo is as it was.")
-            return dict(gr.skip())
-        except RestoreError as error:
-            return {self.answer: refusal(error)}
-        before, after = (save_preview(preview(p), made, n) for p, n in ((image, "before"), (restored.image, "after")))
+
+        return self._run(path, work, self._compare, request, progress)
+
+    def _compare(self, image: Image, restored: Restored, download: Path) -> Updates:
         return {
-            self.download: gr.DownloadButton(f"Download {download.name}", value=download, visible=True),
             self.answer: gr.Markdown("In colour, and its luma as it was.", visible=True),
-            self.whole: (before, after),
+            self.whole: pair(image, restored.image, download.parent),
         }
-
-    def end(self, path: str | None) -> dict[Any, Any]:
-        """After every run, also a failed one."""
-        return {self.start: gr.Button(interactive=path is not None), self.cancel: gr.Button(visible=False)}
-
-    def stop(self, request: gr.Request) -> None:
-        """Leave the running computation of this visitor at its next step."""
-        self._cancelled.add(request.session_hash)
 
 
 def _read_luma(folder: str) -> tuple[np.ndarray, tuple[int, int]]:

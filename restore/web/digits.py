@@ -12,7 +12,7 @@ from restore.engine import Classifier, Reading
 from restore.errors import RestoreError, UnreadableImage
 from restore.image import Image
 from restore.previews import preview, save_preview
-from restore.web.tab import new_folder, open_photo, refusal
+from restore.web.tab import SLOW, drop_zone, new_folder, open_photo, refusal
 
 #: The side of the canvas, the pen's width on it, and how much larger the network's view is shown.
 _CANVAS, _PEN, _ENLARGED = 336, 24, 8
@@ -25,10 +25,7 @@ class DigitsTab:
         self._read_digit = read_digit
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
-                self.photo = gr.File(
-                    label="Scan or photo of one digit", file_types=["image", ".jfif", ".mpo", ".apng"], height=140,
-                    elem_id="digit-file",
-                )  # fmt: skip
+                self.photo = drop_zone("Scan or photo of one digit", elem_id="digit-file")
                 self.canvas = gr.Sketchpad(
                     label="Or draw one: take the brush first", type="numpy", canvas_size=(_CANVAS, _CANVAS),
                     fixed_canvas=True, layers=False,
@@ -43,10 +40,9 @@ class DigitsTab:
                 )  # fmt: skip
                 self.problem = gr.Markdown(visible=False)
         everything = [self.answer, self.seen, self.problem]
-        slow: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, "api_visibility": "private"}
-        self.photo.upload(self.read_file, self.photo, everything, **slow)
+        self.photo.upload(self.read_file, self.photo, everything, **SLOW)
         self.photo.clear(self.forget, None, everything, queue=False, api_visibility="private")
-        self.start.click(self.read_drawing, self.canvas, everything, **slow)
+        self.start.click(self.read_drawing, self.canvas, everything, **SLOW)
 
     def read_file(self, path: str) -> dict[Any, Any]:
         """A picture was dropped: read its digit."""

@@ -11,11 +11,11 @@ import numpy as np
 
 from restore.color import enlarge_rows
 from restore.engine import Restored, Restorer
-from restore.errors import BadOption, RestoreError
+from restore.errors import BadOption
 from restore.image import Image
 from restore.masks import read_mask, write_mask
-from restore.previews import DETAIL, busiest, preview, save_preview
-from restore.web.tab import PROGRESS, CancelledError, deliver, describe, new_folder, open_photo, refusal, slider
+from restore.previews import busiest, preview
+from restore.web.tab import PROGRESS, PhotoTab, Tick, Updates, actual_pixels, pair, slider
 
 _NOTE = "For marks on pictures that you own or may edit: removing others' ownership marks can be against the law."
 _REMOVED = "A mark on {:.1f} % of the photo was taken off; every other pixel is as it was."
@@ -26,33 +26,26 @@ _RED, _TINT = (255, 0, 60), 0.6
 _BRUSHES: list[str | tuple[str, float]] = ["rgb(255, 0, 60)", "rgb(0, 200, 80)"]
 
 
-class UnwatermarkTab:
-    """The parts of one tab and what they do. Serves many visitors at once: nothing of a photo is kept here."""
+class UnwatermarkTab(PhotoTab):
+    """Beside the photo its mask, to be painted on and to be downloaded."""
+
+    doing, suffix = "Taking the mark off", "-unmarked"
 
     def __init__(self, tiers: Mapping[str, Restorer]) -> None:
         self._restorer = next(iter(tiers.values()))
-        self._cancelled: set[str | None] = set()
         #: Where the mask that is being corrected lies, a file for each visitor.
         self.found = gr.State(None)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                self._build_controls()
-            with gr.Column(scale=5, min_width=320):
-                self._build_views()
-        self._connect()
+        super().__init__()
 
     def _build_controls(self) -> None:
-        self.photo = gr.File(label="Photo with a mark", file_types=["image", ".jfif", ".mpo", ".apng"], height=140)
-        self.facts = gr.Markdown(visible=False)
+        self._build_photo("Photo with a mark")
         self.anyhow = gr.Checkbox(
             label="There is a mark", info="Finds more, and more that is none: for a photo that you know has a mark",
             visible=any(param.name == "certainty" for param in self._restorer.spec.params),
         )  # fmt: skip
-        self.start = gr.Button("Take the mark off", variant="primary", interactive=False)
+        self._build_start("Take the mark off")
         self.again = gr.Button("Run again with the painted mask", visible=False)
-        self.cancel = gr.Button("Cancel", visible=False)
-        self.answer = gr.Markdown(visible=False)
-        self.download = gr.DownloadButton("Download", visible=False)
+        self._build_answer()
         self.download_mask = gr.DownloadButton("Download the mask", visible=False)
         gr.Markdown(_NOTE)
 
@@ -74,49 +67,26 @@ class UnwatermarkTab:
                 )  # fmt: skip
 
     def _connect(self) -> None:
-        quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        slow: dict[str, Any] = {"concurrency_id": "compute", "concurrency_limit": 1, "api_visibility": "private"}
-        everything = [
-            self.photo, self.facts, self.start, self.again, self.cancel, self.answer, self.download,
-            self.download_mask, self.source, self.views, self.whole, self.detail, self.editor, self.found,
-        ]  # fmt: skip
-        self.photo.upload(self.look, self.photo, everything, show_progress_on=[self.facts], **slow)
-        self.photo.clear(self.forget, None, everything, **quick)
+        self._on_photo(self.look, busy=[self.facts])
         busy = [self.source, self.whole, self.detail]
-        for button, run, inputs in (
-            (self.start, self.run, [self.photo, self.anyhow]),
-            (self.again, self.run_again, [self.photo, self.editor, self.found]),
-        ):
-            begun = button.click(self.begin, None, everything, **quick)
-            done = begun.then(run, inputs, everything, show_progress_on=busy, **slow)
-            done.then(self.end, self.photo, everything, **quick)
-        self.cancel.click(self.stop, None, None, **quick)
+        self._on_click(self.start, self.run, [self.anyhow], busy=busy)
+        self._on_click(self.again, self.run_again, [self.editor, self.found], busy=busy)
 
-    def look(self, path: str) -> dict[Any, Any]:
-        """A photo was dropped: show it and say what it is."""
-        cleared = self.forget()
-        try:
-            image = open_photo(Path(path))
-        except RestoreError as error:
-            return cleared | {self.photo: None, self.facts: refusal(error)}
-        source = save_preview(preview(image), new_folder(self.photo.GRADIO_CACHE), "photo")
-        return cleared | {
-            self.facts: gr.Markdown(describe(image), visible=True),
-            self.start: gr.Button(interactive=True),
-            self.source: gr.Image(source, visible=True),
-        }
+    def _own_parts(self) -> list[Any]:
+        return [
+            self.again,
+            self.download_mask,
+            self.source,
+            self.views,
+            self.whole,
+            self.detail,
+            self.editor,
+            self.found,
+        ]
 
-    def forget(self, request: gr.Request | None = None) -> dict[Any, Any]:
-        """The tab without a photo; what is being computed for the old one stops."""
-        if request:
-            self.stop(request)
+    def _emptied(self) -> Updates:
         return {
-            self.facts: gr.Markdown(visible=False),
-            self.start: gr.Button(interactive=False),
             self.again: gr.Button(visible=False),
-            self.cancel: gr.Button(visible=False),
-            self.answer: gr.Markdown(visible=False),
-            self.download: gr.DownloadButton(visible=False),
             self.download_mask: gr.DownloadButton(visible=False),
             self.source: gr.Image(None, visible=False),
             self.views: gr.Tabs(visible=False),
@@ -126,21 +96,29 @@ class UnwatermarkTab:
             self.found: None,
         }
 
-    def begin(self, request: gr.Request) -> dict[Any, Any]:
+    def look(self, path: str) -> Updates:
+        """A photo was dropped: show it and say what it is."""
+        return self._look(path, lambda image: self._described(image) | {self.source: self._source(image)})
+
+    def begin(self, request: gr.Request) -> Updates:
         """At once, before the queue is joined."""
-        self._cancelled.discard(request.session_hash)
-        return {
-            self.start: gr.Button(interactive=False),
+        return super().begin(request) | {
             self.again: gr.Button(interactive=False),
-            self.cancel: gr.Button(visible=True),
-            self.answer: gr.Markdown(visible=False),
-            self.download: gr.DownloadButton(visible=False),
             self.download_mask: gr.DownloadButton(visible=False),
         }
 
-    def run(self, path: str, anyhow: bool, request: gr.Request, progress: gr.Progress = PROGRESS) -> dict[Any, Any]:
+    def end(self, path: str | None) -> Updates:
+        """After every run, also a failed one."""
+        return super().end(path) | {self.again: gr.Button(interactive=path is not None)}
+
+    def run(self, path: str, anyhow: bool, request: gr.Request, progress: gr.Progress = PROGRESS) -> Updates:
         """Find the mark, take it off, and show and offer what came out; `anyhow`: the visitor knows of a mark."""
-        return self._work(path, None, request, progress, certainty=0.0 if anyhow else None)
+
+        def work(image: Image, tick: Tick) -> Restored:
+            params: dict[str, Any] = {"certainty": 0.0} if anyhow else {}
+            return self._restorer(image, progress=tick, **params)
+
+        return self._run(path, work, self._compare, request, progress)
 
     def run_again(
         self,
@@ -149,63 +127,31 @@ class UnwatermarkTab:
         found: str | None,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
-    ) -> dict[Any, Any]:
+    ) -> Updates:
         """Take the mark off where the visitor says that it is."""
-        if not (painted and found):
-            return {self.answer: refusal(BadOption("The mask is not there any more. Drop the photo again."))}
-        return self._work(path, corrected(read_mask(Path(found)), *strokes_of(painted)), request, progress)
 
-    def _work(
-        self,
-        path: str,
-        mask: np.ndarray | None,
-        request: gr.Request,
-        progress: gr.Progress,
-        *,
-        certainty: float | None = None,
-    ) -> dict[Any, Any]:
-        def tick(share: float) -> None:
-            if request.session_hash in self._cancelled:
-                raise CancelledError
-            progress(0.9 * share, desc="Taking the mark off")
+        def work(image: Image, tick: Tick) -> Restored:
+            if not (painted and found and Path(found).is_file()):
+                raise BadOption("The mask is not there any more. Drop the photo again.")
+            mask = corrected(read_mask(Path(found)), *strokes_of(painted))
+            return self._restorer(image, progress=tick, mask=mask)
 
-        try:
-            tick(0.0)
-            image = open_photo(Path(path))
-            params: dict[str, Any] = {} if certainty is None else {"certainty": certainty}
-            restored = self._restorer(image, progress=tick, mask=mask, **params)
-            assert restored.mask is not None, "a model that finds marks gives its mask"
-            progress(0.9, desc="Saving the photo")
-            folder = new_folder(self.photo.GRADIO_CACHE)
-            download = deliver(Path(path), image, restored, folder, suffix="-unmarked")
-            mask_file = folder / f"{Path(path).stem}-mask.png"
-            write_mask(restored.mask, mask_file)
-            tick(1.0)
-        except CancelledError:
-            gr.Info("Cancelled: the photo is as it was.")
-            return dict(gr.skip())
-        except RestoreError as error:
-            return {self.answer: refusal(error)}
-        return {
-            self.download: gr.DownloadButton(f"Download {download.name}", value=download, visible=True),
-            self.download_mask: gr.DownloadButton(value=mask_file, visible=True),
-            self.again: gr.Button(visible=True),
-            self.found: str(mask_file),
-        } | self._compare(image, restored, folder)
+        return self._run(path, work, self._compare, request, progress)
 
-    def _compare(self, image: Image, restored: Restored, folder: Path) -> dict[Any, Any]:
+    def _compare(self, image: Image, restored: Restored, download: Path) -> Updates:
         assert restored.mask is not None, "a model that finds marks gives its mask"
-        pictures = {"before": image, "after": restored.image}
-        window = busiest(restored.mask)
-        whole = [save_preview(preview(p), folder, name) for name, p in pictures.items()]
-        detail = [save_preview(preview(p, window), folder, f"{name}-detail") for name, p in pictures.items()]
+        mask_file = download.with_name(f"{download.stem.removesuffix(self.suffix)}-mask.png")
+        write_mask(restored.mask, mask_file)
         said = _REMOVED.format(max(100 * restored.found["marked"], 0.1)) if restored.changed(image) else _UNCHANGED
         return {
             self.answer: gr.Markdown(said, visible=True),
+            self.download_mask: gr.DownloadButton(value=mask_file, visible=True),
+            self.again: gr.Button(visible=True),
+            self.found: str(mask_file),
             self.source: gr.Image(visible=False),
             self.views: gr.Tabs(visible=True),
-            self.whole: (whole[0], whole[1]),
-            self.detail: gr.ImageSlider((detail[0], detail[1]), width=min(image.width, DETAIL[1]) + 2),
+            self.whole: pair(image, restored.image, download.parent),
+            self.detail: actual_pixels(image, restored.image, download.parent, busiest(restored.mask)),
             # In the background, not as a layer: Gradio 6.31 drops the layers of an editor on a tab not yet opened.
             self.editor: {
                 "background": overlaid(np.asarray(preview(image)), restored.mask),
@@ -213,18 +159,6 @@ class UnwatermarkTab:
                 "composite": None,
             },
         }
-
-    def end(self, path: str | None) -> dict[Any, Any]:
-        """After every run, also a failed one."""
-        return {
-            self.start: gr.Button(interactive=path is not None),
-            self.again: gr.Button(interactive=path is not None),
-            self.cancel: gr.Button(visible=False),
-        }
-
-    def stop(self, request: gr.Request) -> None:
-        """Leave the running computation of this visitor before its next tile."""
-        self._cancelled.add(request.session_hash)
 
 
 def overlaid(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -87,9 +87,11 @@ def test_a_photo_without_a_mark_is_said_to_be_unchanged(tab, tmp_path):
     assert offered.read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
-def test_a_mask_that_is_gone_is_a_notice(tab, photo, monkeypatch):
+@pytest.mark.parametrize("painted", [None, {"background": np.zeros((40, 60, 4)), "layers": []}])
+def test_a_mask_that_is_gone_is_a_notice(tab, photo, monkeypatch, tmp_path, painted):
+    """Files of visitors are deleted after an hour."""
     monkeypatch.setattr(gr, "Warning", lambda *_: None)
-    done = tab.run_again(str(photo), None, None, VISITOR, progress=quiet)
+    done = tab.run_again(str(photo), painted, painted and str(tmp_path / "gone-mask.png"), VISITOR, progress=quiet)
     assert value_of(done[tab.answer]) == "The mask is not there any more. Drop the photo again."
 
 
