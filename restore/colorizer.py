@@ -11,11 +11,12 @@ import numpy as np
 from restore import chroma, color, store
 from restore.chroma import MOST_STRENGTH, Guess, Hint
 from restore.contract import ModelSpec
-from restore.engine import Restored, Session
+from restore.engine import Restored
 from restore.errors import BadOption, UnsupportedModel
 from restore.formats.tags import noted_xmp
 from restore.image import Image
 from restore.monochrome import judge
+from restore.session import Session
 
 _NOTE = "The colours of this picture were computed by Restore ({}). They are a guess, not a record."
 

@@ -33,14 +33,14 @@ def examine() -> Iterator[Finding]:
     for name in ("numpy", "pillow", *(runtimes or _RUNTIMES[:1])):
         yield _check_package(name)
     try:
-        from restore import engine
+        from restore import session
     except ImportError as error:
         yield Finding(
             ok=False, text=f"a package cannot be loaded ({error}): pip install --force-reinstall restore-photos"
         )
         return
-    yield _check_providers(runtimes, engine.available_providers())
-    yield Finding(ok=True, text=f"CPUs: {engine.available_cpus()} usable of {os.cpu_count()}")
+    yield _check_providers(runtimes, session.available_providers())
+    yield Finding(ok=True, text=f"CPUs: {session.available_cpus()} usable of {os.cpu_count()}")
     yield from _check_models()
     yield _check_trial()
     yield _check_page()

@@ -21,7 +21,7 @@ THIRD_PARTY = {
 EXTRA = {
     "restore/formats/deep.py": {"imagecodecs"},
     "restore/formats/tiff.py": {"tifffile"},
-    "restore/engine.py": {"onnxruntime"},
+    "restore/session.py": {"onnxruntime"},
     "restore/cli": {"typer"},
     "restore/screen.py": {"typer", "rich"},
     "restore/web": {"gradio"},
@@ -52,7 +52,7 @@ OWN = {
             f"restore.{m}"
             for m in ("image", "contract", "color", "chroma", "colorizer", "monochrome", "digits", "layers", "store")
         ),
-        *(f"restore.{m}" for m in ("engine", "steps", "errors", "reproduce", "look")),
+        *(f"restore.{m}" for m in ("engine", "session", "steps", "errors", "reproduce", "look")),
     },
 }
 #: Inside restore, a module may import only from the layers before its own.
@@ -60,7 +60,7 @@ LAYERS = (
     {"errors"},
     {"formats"},
     {"image", "contract", "tiles", "store", "color", "layers", "digits", "look"},
-    {"small", "chroma", "monochrome"},
+    {"small", "chroma", "monochrome", "session"},
     {"engine"},
     {"colorizer"},
     {"batch", "previews", "reproduce", "steps"},

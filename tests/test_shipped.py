@@ -11,8 +11,9 @@ import pytest
 from restore import color, store
 from restore.chroma import Hint
 from restore.colorizer import open_colorizer
-from restore.engine import Session, open_model
+from restore.engine import open_model
 from restore.image import Image, read
+from restore.session import Session
 from training.color_metrics import ciede2000
 from training.levels_eval import extremes
 

@@ -21,8 +21,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from restore import image as image_module
-from restore.engine import Restorer, available_cpus, open_model
+from restore.engine import Restorer, open_model
 from restore.image import Image
+from restore.session import available_cpus
 
 _TWO_MEGAPIXELS = (1184, 1696)  # multiples of 32, so that nobody pays for padding
 _24_MEGAPIXELS = (4000, 6000)
@@ -58,7 +59,7 @@ class Yardstick:
     """The network whose time is R, in onnxruntime on so many threads."""
 
     def __init__(self, *, threads: int | None) -> None:
-        import onnxruntime as ort  # after restore.engine, which keeps it from reporting to its maker
+        import onnxruntime as ort  # after restore.session, which keeps it from reporting to its maker
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cpus()

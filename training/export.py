@@ -17,9 +17,9 @@ from torch import nn
 
 from restore import store
 from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, TensorInput
-from restore.engine import Session
 from restore.errors import UnsupportedModel
 from restore.layers import LAYERS_KEY, to_json
+from restore.session import Session
 from training.cards import model_card
 from training.graphs import exported, fixed, halve_weights, is_picture, take_any_size, upsample_by_shuffling
 from training.layer_list import layers_of

@@ -14,7 +14,7 @@ import onnx
 import pytest
 import tifffile
 
-from restore import engine, store
+from restore import session, store
 from restore.image import Image, encode, read, write
 
 GREY = np.random.default_rng(0).normal(128, 25, (40, 30)).clip(0, 255).astype(np.uint8)
@@ -278,7 +278,7 @@ def test_a_picture_too_large_for_the_memory_is_one_sentence(run, tmp_path, monke
     def fail(*_: object) -> None:
         raise RuntimeError("Failed to allocate memory for requested buffer of size 9000000000")
 
-    monkeypatch.setattr(engine.ort.InferenceSession, "run", fail)
+    monkeypatch.setattr(session.ort.InferenceSession, "run", fail)
     result = run("denoise", "a.png", "--sigma", "20")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (

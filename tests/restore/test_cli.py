@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 
-from restore import __version__, cli, engine, store
+from restore import __version__, cli, session, store
 from restore.engine import Restorer
 from restore.image import Image, encode, read, write
 
@@ -253,8 +253,8 @@ def test_a_model_of_another_task_is_refused(run, smoother):
 
 def test_cuda_that_cannot_start_is_not_the_cpu_in_silence(run, monkeypatch):
     write(NOISY, Path("a.png"))
-    monkeypatch.setattr(engine.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(engine, "_providers", lambda _: ["CPUExecutionProvider"])
+    monkeypatch.setattr(session.ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(session, "_providers", lambda _: ["CPUExecutionProvider"])
     result = run("denoise", "a.png", "--device", "cuda")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: --device cuda: onnxruntime has a CUDA provider but could not start it")

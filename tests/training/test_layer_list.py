@@ -11,8 +11,8 @@ from torch import nn
 
 from models.colorizer import GlobalBlock
 from models.lenet import LeNet
-from restore.engine import Session
 from restore.layers import PICTURE, table
+from restore.session import Session
 from training.layer_list import layers_of
 
 
