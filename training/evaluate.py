@@ -1,8 +1,7 @@
 """How good denoisers are: tables of PSNR and SSIM against baselines, on the same noise, in one run.
 
-The noise is colour Gaussian, not clipped, and the same for every row: standard normal float32 of
-`numpy.random.default_rng([seed, picture, sigma])`, where pictures count from 0 in the order of
-their names and sigma is on the 0-255 scale. Answers are clipped to [0, 1] and not rounded to 8 bit.
+The noise is that of `training.white_noise`, the same for every row, where pictures count from 0 in the order of
+their names. Answers are clipped to [0, 1] and not rounded to 8 bit.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from training.levels_eval import measure_extremes, measure_levels
 from training.loop import load_network
 from training.metrics import psnr, ssim
 from training.tables import UNCHANGED_DB, CleanRow, PhotoRow, Report, Row, Score
+from training.white_noise import add_noise
 
 T = TypeVar("T")
 
@@ -120,14 +120,6 @@ def read_pictures(folder: Path, *, limit: int | None = None, every: int = 1) -> 
     if not paths:
         raise TrainingError(f"{folder}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
     return [image_module.read(path) for path in paths]
-
-
-def add_noise(clean: np.ndarray, *, seed: int, index: int, sigma_255: int) -> np.ndarray:
-    """(H, W, 3) float32 in [0, 1] plus the noise that every row gets; not clipped."""
-    rng = np.random.default_rng([seed, index, sigma_255])
-    noise = rng.standard_normal(clean.shape, dtype=np.float32)
-    noisy: np.ndarray = clean + np.float32(sigma_255 / 255) * noise
-    return noisy
 
 
 def evaluate(

@@ -1,6 +1,6 @@
 """How well the level of the noise is found, and whether the darkest and brightest parts keep their mean.
 
-White noise as `training.evaluate` adds it, at levels over the whole range, on photos whose flat half and
+White noise as `training.white_noise` adds it, at levels over the whole range, on photos whose flat half and
 textured half are told apart by their gradients; and photos with noise of their own, where the true level
 is the root mean square of what the mean of many shots differs in.
 """
@@ -19,6 +19,7 @@ from restore.contract import to_tensor
 from restore.engine import Restorer
 from restore.image import Image
 from training import TrainingError
+from training.white_noise import add_noise
 
 #: Levels at which white noise is sought, 0-255 scale.
 LEVELS = (1, 2, 3, 5, 8, 12, 17, 25, 35, 50, 62, 75)
@@ -51,8 +52,6 @@ def measure_levels(
     pictures: Sequence[Image], pairs: Sequence[tuple[Path, Path]], restorers: dict[str, Restorer], *, seed: int
 ) -> list[LevelRow]:
     """One row a model and one for the wavelet estimator, over `LEVELS` and over pairs of noisy photo and truth."""
-    from training.evaluate import add_noise
-
     finders: dict[str, Finder] = {"wavelets (Donoho & Johnstone 1994)": wavelet_level}
     finders |= {name: _finder(restorer) for name, restorer in restorers.items()}
     floats = [to_tensor(picture.pixels)[0].transpose(1, 2, 0) for picture in pictures]
@@ -116,8 +115,6 @@ def extremes(clean: np.ndarray, restored: np.ndarray) -> tuple[list[float], list
 
 def measure_extremes(pictures: Sequence[Image], restorer: Restorer, *, seed: int, sigma_255: int = 25) -> Extremes:
     """The mean signed error over all dark and over all bright blocks of the pictures, told the noise, unclipped."""
-    from training.evaluate import add_noise
-
     dark: list[float] = []
     bright: list[float] = []
     for index, picture in enumerate(pictures):

@@ -16,8 +16,9 @@ from restore.engine import open_model
 from restore.errors import ModelNotFound
 from restore.image import Image
 from training import TrainingError, evaluate
-from training.evaluate import NOISY, Method, add_noise, evaluate_clean, measure, model_methods, read_pictures
+from training.evaluate import NOISY, Method, evaluate_clean, measure, model_methods, read_pictures
 from training.tables import published_figures
+from training.white_noise import add_noise
 
 
 @pytest.fixture
