@@ -19,19 +19,6 @@ from restore.session import Session
 from restore.small import Small
 from restore.tiles import best_window, plan_tiles, run_tiled
 
-__all__ = [
-    "END",
-    "Classifier",
-    "Model",
-    "Planner",
-    "Reading",
-    "Restored",
-    "Restorer",
-    "Session",
-    "TileSize",
-    "open_model",
-]
-
 #: The label of a planner that ends a plan.
 END = "end"
 TileSize = int | Literal["auto"] | None

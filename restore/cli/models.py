@@ -66,10 +66,11 @@ def show_model(
     if layers:
         _show_layers(name, size, as_json=as_json)
         return
-    from restore import engine, store
+    from restore import store
+    from restore.session import Session
 
     path = store.find(name)
-    model = engine.Session(path, device="cpu")
+    model = Session(path, device="cpu")
     spec = model.spec
     entry = next((e for e in store.entries() if e.path == path), None)
     about = dict(entry.about) if entry else {}
@@ -117,10 +118,11 @@ def verify_models() -> None:
 
 
 def _show_layers(name: str, size: str | None, *, as_json: bool) -> None:
-    from restore import engine, store
+    from restore import store
     from restore.layers import HEADINGS, table
+    from restore.session import Session
 
-    model = engine.Session(store.find(name), device="cpu")
+    model = Session(store.find(name), device="cpu")
     height, width = parse_size("size", size) if size else (512, 512)
     rows = table(model.layers(), height=height, width=width, multiple_of=model.spec.multiple_of)
     if as_json:

@@ -16,7 +16,7 @@ from restore import color
 from restore.chroma import Hint, working_shape
 from restore.colorizer import Colorizer
 from restore.engine import Restored
-from restore.errors import RestoreError
+from restore.errors import BadOption, RestoreError
 from restore.image import Image
 from restore.monochrome import judge
 from restore.previews import preview, save_preview
@@ -129,7 +129,10 @@ class ColorizeTab(PhotoTab):
         event: gr.SelectData,
     ) -> Updates:
         """The preview was clicked: the spot gets the picked colour."""
-        luma, (height, width) = _read_luma(folder)
+        try:
+            luma, (height, width) = _read_luma(folder)
+        except BadOption as error:
+            return {self.answer: refusal(error)}
         column, row = event.index
         hint = Hint(
             min(width - 1, int((column + 0.5) * width / luma.shape[1])),
@@ -205,9 +208,12 @@ class ColorizeTab(PhotoTab):
 
 
 def _read_luma(folder: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """The preview's L*, (h, w) float32, and the height and width of the photo."""
-    height, width = map(int, (Path(folder) / "size").read_text().split())
-    return np.load(Path(folder) / "luma.npy").astype(np.float32), (height, width)
+    """The preview's L*, (h, w) float32, and the height and width of the photo; BadOption once they are cleaned up."""
+    try:
+        height, width = map(int, (Path(folder) / "size").read_text().split())
+        return np.load(Path(folder) / "luma.npy").astype(np.float32), (height, width)
+    except FileNotFoundError:
+        raise BadOption("The preview is not there any more. Drop the photo again.") from None
 
 
 def scaled_hint(hint: Hint, size: tuple[int, int], small: tuple[int, ...]) -> Hint:

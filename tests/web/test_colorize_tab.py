@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,14 @@ def test_a_click_gives_the_spot_the_picked_colour_and_undo_takes_it_back(tab, ph
     undone = tab.drop_hint(str(photo), folder, done[tab.hints], 100, None)
     assert undone[tab.hints] == []
     np.testing.assert_allclose(chroma_at(undone[tab.shown], 100, 38), (20, 30), atol=1)
+
+
+def test_a_preview_that_was_cleaned_up_meanwhile_is_a_notice(tab, photo):
+    folder = tab.look(str(photo), 100, None)[tab.luma]
+    shutil.rmtree(folder)
+    clicked = tab.add_hint(str(photo), folder, [], 100, None, "#3c78be", SimpleNamespace(index=[100, 30]))
+    for done in (clicked, tab.show(str(photo), folder, [], 50, None)):
+        assert value_of(done[tab.answer]) == "The preview is not there any more. Drop the photo again."
 
 
 def test_strength_and_palette_change_the_preview(tab, photo, tmp_path, make_photo):
