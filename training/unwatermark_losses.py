@@ -14,25 +14,22 @@ from training.watermarks import MarkedPair, Watermark
 
 #: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
 #: error inside it counts for as much as one that is spread over the whole.
-_INSIDE, _COARSE, _MASK, _DICE, _PLANES = 2.0, 0.5, 2.0, 0.5, 0.5
+_INSIDE, _MASK, _DICE = 6.0, 1.0, 0.5
 #: Pixels that Dice's sums start from: a picture without a mark has a finite loss, and a small one if few are found.
 _SMOOTH = 64.0
 
 
 def unwatermark_loss(answers: Decomposition, pair: MarkedPair, settings: Settings) -> Tensor:
-    """The loss of each sample, (N,): the picture, the photo under the mark, the mask, the mark itself.
+    """The loss of each sample, (N,): the picture, the photo under the mark, the mask.
 
-    The photo is judged by `settings.loss` over the whole and again inside the mark; opacity and
-    mark, by L1, only inside, as nothing else uses them. Where a user's mask was given, inside is that mask too.
+    The picture is judged by `settings.loss`, and the photo under the mark by L1, only inside it. Where a user's
+    mask was given, inside is that mask too.
     """
     found = Decomposition(*(answer.float() for answer in answers))
     given = pair.inputs["mask_in"] * pair.inputs["use_mask"].view(-1, 1, 1, 1)
     inside = torch.maximum(pair.mask, given)
     losses = LOSSES[settings.loss](found.restored, pair.clean)
     losses = losses + _INSIDE * inside_mean((found.clean - pair.clean).abs(), inside)
-    losses = losses + _COARSE * inside_mean((found.coarse - pair.clean).abs(), inside)
-    planes = (found.alpha - pair.alpha).abs() + (found.mark - pair.mark).abs()
-    losses = losses + _PLANES * inside_mean(planes, inside)
     return losses + _MASK * mask_entropy(found.logits, pair.mask) + _DICE * dice(found.logits, pair.mask)
 
 

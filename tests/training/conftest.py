@@ -52,8 +52,7 @@ def mark_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_remover_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
     """A checkpoint of the recipe unwatermark-fast."""
-    sizes = {"channels": (4, 6), "blocks": (1, 1), "refine_channels": (4, 4), "refine_blocks": (1, 1), "notes": 2}
-    return make_checkpoint("unwatermark", std=0.15, **sizes)
+    return make_checkpoint("unwatermark", std=0.15, channels=(4, 6), blocks=(1, 1))
 
 
 @pytest.fixture(scope="session")
