@@ -40,12 +40,12 @@ SIGMA = Param(
 )
 
 
-#: The default lets all but three of the 235 photos of the split val, which have no mark, come back bit for bit.
+#: The default lets all but one of the 235 photos of the split val, which have no mark, come back bit for bit.
 CERTAINTY = Param(
     name="certainty",
     min=0.0,
     max=1.0,
-    default=0.98,
+    default=0.986,
     help="how sure the network must be that there is a mark; less finds more marks, and more that are none",
 )
 
