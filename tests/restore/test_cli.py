@@ -386,9 +386,11 @@ def test_the_file_behind_standard_input_is_never_overwritten(smoother, tmp_path)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_clean(smoother, tmp_path, number):
     write(NOISY, tmp_path / "a.png")
+    # The system may hand the signal to another thread, so that Python hears of it a moment later: work goes on till then.
     program = (
-        "import os; from restore.engine import Restorer; from restore.cli import main; "
-        f"Restorer.__call__ = lambda *_, **__: os.kill(os.getpid(), {int(number)}); main()"
+        "import os, time; from restore.engine import Restorer; from restore.cli import main; "
+        f"Restorer.__call__ = lambda *_, **__: [os.kill(os.getpid(), {int(number)}), "
+        "*(time.sleep(0.01) for _ in range(3000))]; main()"
     )
     done = process("denoise", str(tmp_path), "-o", str(tmp_path / "out"), models=smoother, program=program)
     assert done.returncode == 130
