@@ -386,7 +386,7 @@ def test_the_file_behind_standard_input_is_never_overwritten(smoother, tmp_path)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_clean(smoother, tmp_path, number):
     write(NOISY, tmp_path / "a.png")
-    # The system may hand the signal to another thread, so that Python hears of it a moment later: work goes on till then.
+    # The system may hand the signal to any thread, so that Python hears of it a moment later; work goes on till then.
     program = (
         "import os, time; from restore.engine import Restorer; from restore.cli import main; "
         f"Restorer.__call__ = lambda *_, **__: [os.kill(os.getpid(), {int(number)}), "
