@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restore.cli.options import MODEL_HELP, DeviceOption, InputsArgument, ThreadsOption, talk
-from restore.errors import BadOption, NotEnoughMemory, UnreadableImage
+from restore.cli.options import MODEL_HELP, DeviceOption, InputsArgument, ThreadsOption, find_sources, talk
+from restore.errors import NotEnoughMemory, UnreadableImage
 
 if TYPE_CHECKING:
     from restore.engine import Reading
@@ -35,9 +34,7 @@ def classify(
     from restore import batch
     from restore.engine import Classifier, open_model
 
-    sources = batch.find(inputs)
-    if None in sources and sys.stdin.isatty():
-        raise BadOption(f"- is a picture on standard input: {_EXAMPLE}")
+    sources = find_sources(inputs, example=_EXAMPLE)
     read_digit = open_model(model, kind=Classifier, device=device, threads=threads)
     failed = 0
     for source in sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,6 +70,16 @@ def refuse_terminals(jobs: Sequence[Job]) -> None:
         raise BadOption("- is a picture on standard input: restore denoise - < night.jpg > clean.jpg")
     if any(job.output is None for job in jobs) and sys.stdout.isatty():
         raise BadOption("a picture cannot be shown on a terminal. Write it to a file: -o clean.jpg")
+
+
+def find_sources(inputs: Sequence[str], *, example: str) -> list[Path | None]:
+    """The pictures that a command looks at, None for standard input; BadOption where that is a keyboard."""
+    from restore import batch
+
+    sources = batch.find(inputs)
+    if None in sources and sys.stdin.isatty():
+        raise BadOption(f"- is a picture on standard input: {example}")
+    return sources
 
 
 def check_tile(tile: int | None) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from restore.cli.options import DeviceOption, InputsArgument, PlannerOption, ThreadsOption, talk
-from restore.errors import BadOption, NotEnoughMemory, UnreadableImage
+from restore.cli.options import DeviceOption, InputsArgument, PlannerOption, ThreadsOption, find_sources, talk
+from restore.errors import NotEnoughMemory, UnreadableImage
 
 _EXAMPLE = "restore plan - < photo.jpg"
 
@@ -30,9 +29,7 @@ def plan(
     from restore.engine import Planner, open_model
     from restore.steps import describe, make_plan
 
-    sources = batch.find(inputs)
-    if None in sources and sys.stdin.isatty():
-        raise BadOption(f"- is a picture on standard input: {_EXAMPLE}")
+    sources = find_sources(inputs, example=_EXAMPLE)
     planner = open_model(model, kind=Planner, device=device, threads=threads)
     failed = 0
     for source in sources:

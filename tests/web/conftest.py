@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -96,3 +97,12 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     pytest.fail(f"{url} does not answer")
+
+
+@pytest.fixture
+def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that pop up on the page, in their order."""
+    seen: list[str] = []
+    monkeypatch.setattr(gr, "Warning", lambda text, **_: seen.append(text))
+    monkeypatch.setattr(gr, "Info", seen.append)
+    return seen

@@ -17,6 +17,9 @@ from restore.image import read
 from restore.web import tab as module
 from restore.web.tab import PROGRESS, PhotoTab, slider
 
+#: What gradio is answered where the page is to stay as it is.
+UNCHANGED = {"__type__": "update"}
+
 VISITOR = SimpleNamespace(session_hash="a")
 
 
@@ -62,14 +65,6 @@ def tab(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def notices(monkeypatch):
-    seen = []
-    monkeypatch.setattr(gr, "Warning", lambda text, **_: seen.append(text))
-    monkeypatch.setattr(gr, "Info", seen.append)
-    return seen
-
-
-@pytest.fixture
 def photo(tmp_path):
     PillowImage.fromarray(np.full((40, 60), 100, np.uint8)).save(tmp_path / "photo.png")
     return str(tmp_path / "photo.png")
@@ -97,13 +92,13 @@ def test_who_cancels_while_the_file_is_saved_gets_none(tab, photo, notices, monk
 
     deliver = module.deliver
     monkeypatch.setattr(module, "deliver", slow)
-    assert tab.run(photo, VISITOR, no_progress) == dict(gr.skip())
+    assert tab.run(photo, VISITOR, no_progress) == UNCHANGED
     assert notices == ["Cancelled: the photo is as it was."]
 
 
 def test_taking_the_photo_away_stops_the_run(tab, photo, notices):
     assert tab.forget(VISITOR)[tab.start].interactive is False
-    assert tab.run(photo, VISITOR, no_progress) == dict(gr.skip())
+    assert tab.run(photo, VISITOR, no_progress) == UNCHANGED
 
 
 def test_looking_at_the_next_photo_stops_nobody(tab, photo, notices):

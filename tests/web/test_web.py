@@ -19,6 +19,9 @@ from restore.image import Image, read
 from restore.web.denoise import DenoiseTab
 from restore.web.tab import deliver, open_photo
 
+#: What gradio is answered where the page is to stay as it is.
+UNCHANGED = {"__type__": "update"}
+
 GREY = np.full((40, 60), 100, np.uint8)
 
 
@@ -32,14 +35,6 @@ def tab(restorer, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     with gr.Blocks(analytics_enabled=False):
         return DenoiseTab({"Fast": restorer})
-
-
-@pytest.fixture
-def notices(monkeypatch):
-    seen = []
-    monkeypatch.setattr(gr, "Warning", lambda text, **_: seen.append(text))
-    monkeypatch.setattr(gr, "Info", seen.append)
-    return seen
 
 
 def noisy(height=48, width=64, seed=0):
@@ -200,7 +195,7 @@ def test_cancel_leaves_the_engine_at_the_next_tile(tab, notices, tmp_path, monke
     monkeypatch.setattr(tab, "_tiers", {"Fast": impatient})
     tab.begin(visitor("a"))
     path = str(saved(tmp_path / "photo.png", noisy()))
-    assert tab.run(path, "Automatic", 0.0, "Fast", 100, 100, visitor("a")) == gr.skip()
+    assert tab.run(path, "Automatic", 0.0, "Fast", 100, 100, visitor("a")) == UNCHANGED
     assert notices == ["Cancelled: the photo is as it was."]
 
 
