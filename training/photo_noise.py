@@ -86,7 +86,7 @@ def photo_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
         return clean
     count, device = clean.shape[0], clean.device
     order = torch.rand(count, device=device, generator=rng).argsort()
-    shares = (0.55, 0.14, 0.09, 0.09)
+    shares = (0.51, 0.14, 0.09, 0.09)
     noisy = clean.clone()
     start = 0.0
     turn = float(torch.rand((), device=device, generator=rng))

@@ -44,7 +44,9 @@ class Settings:
     weight_by_sigma: bool = _setting(
         "divide each sample's loss by its expected error, so that faint noise counts too", default=True
     )
-    loss: Literal["l1", "charbonnier", "mse"] = _setting("per pixel", default="charbonnier")
+    loss: Literal["l1", "charbonnier", "mse", "psnr"] = _setting(
+        "per pixel; psnr, decibels, goes with --no-weight-by-sigma", default="charbonnier"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = _setting(
         "auto: bfloat16 where the hardware multiplies it faster", default="auto"
     )

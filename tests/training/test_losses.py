@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from training.losses import LOSSES, charbonnier, l1, mse
+from training.losses import LOSSES, charbonnier, l1, mse, negative_psnr
 
 CLEAN = torch.zeros(2, 3, 2, 2)
 #: The first picture is right, the second is off by 0.5 everywhere.
@@ -35,3 +35,10 @@ def test_every_loss_has_one_value_a_picture_and_a_finite_gradient_at_zero(name):
     assert losses.shape == (2,)
     losses.sum().backward()
     assert torch.isfinite(restored.grad).all()
+
+
+def test_the_decibels_are_those_of_psnr_and_end_where_no_eye_sees_more():
+    ten_levels = CLEAN + 10 / 255
+    psnr = 20 * math.log10(255 / 10)
+    assert negative_psnr(ten_levels, CLEAN).tolist() == pytest.approx([-psnr / 500] * len(CLEAN), abs=1e-4)
+    assert float(negative_psnr(CLEAN, CLEAN)[0]) == pytest.approx(-20 * math.log10(255 / 0.5) / 500, abs=1e-5)
