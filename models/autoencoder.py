@@ -97,6 +97,11 @@ class ConvAutoencoder(nn.Module):
                 parametrize.remove_parametrizations(module, "weight")
 
     def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.tail(self.features(x))
+        return out
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer is given: (N, in_channels, H, W) -> (N, channels[0], H, W)."""
         x = self.head(x)
         skips = []
         for stack, shrink in zip(self.encoder, self.downs, strict=True):
@@ -106,8 +111,7 @@ class ConvAutoencoder(nn.Module):
         x = self.bottom(x)
         for stack, grow, skip in zip(reversed(self.decoder), reversed(self.ups), reversed(skips), strict=True):
             x = stack(grow(x) + skip)
-        out: Tensor = self.tail(x)
-        return out
+        return x
 
 
 class BottleneckAutoencoder(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.autoencoder import ConvAutoencoder
+from models.poisson import gradients, solve_poisson
 
 #: The mask is 0 at logits below minus this (a probability of 0.27), 1 above it, straight between.
 _RAMP = 1.0
@@ -18,19 +20,32 @@ _RAMP = 1.0
 _SURE_SIDE = 16
 #: What a fresh network believes of a pixel, as a logit: that it belongs to no mark.
 _FRESH_MASK = -2.0
+#: How much a fresh network trusts the lines beside the gradients, as a logarithm: of 0.003 to 0.1 the best with the
+#: lines of a network that was taught without gradients.
+_FRESH_TRUST = -4.0
+#: By how much the gradients, summed over the colours, must differ for one unit of logit: about two levels.
+_STEEP = 2 / 255
+#: How much a pixel outside the mask is held to the picture, beside the gradients' 1: of 0.3 to 30 what one multigrid
+#: cycle gets furthest with.
+_OUTSIDE = 0.3
+#: The largest logarithm of how much a pixel under the mark is held to its line, and of its inverse.
+_MOST_HELD = 6.0
 
 
 class Decomposition(NamedTuple):
     """What the network thinks of a picture: (N, 3, H, W) where nothing else is said.
 
     `restored` is the answer; `mask` (N, 1, H, W) in [0, 1], where it differs from the picture;
-    `logits` (N, 1, H, W), of a pixel belonging to a mark; `clean`, the photo without the mark if there were one
-    everywhere.
+    `logits` (N, 1, H, W), of a pixel belonging to a mark; `lines`, what each pixel's line makes of it;
+    `right` and `below`, the photo's gradients under the mark; `clean`, the photo that both together make.
     """
 
     restored: Tensor
     mask: Tensor
     logits: Tensor
+    lines: Tensor
+    right: Tensor
+    below: Tensor
     clean: Tensor
 
 
@@ -41,14 +56,21 @@ class WatermarkRemover(nn.Module):
     straight line, I = J / (1 - a) - a W / (1 - a) (WDNet, Liu et al. 2021, arXiv:2012.07616, predicts a and W and
     divides). Here the line's slope and height are predicted, per pixel and channel, so that nothing is
     divided by a small number, screen, multiply and additive blends are lines too, and an opaque mark is the line of
-    slope 0, whose height is painted in. docs/decisions say what that brought. The mask has hard zeros. What it
-    computes is local, but for one decision in serving: whether there is any mark at all.
+    slope 0, whose height is painted in. The mask has hard zeros.
+
+    Heights are hard to tell, gradients are not: where W is the same at two neighbours, the photo's gradient is the
+    picture's times the slope, and at the mark's own edges that of the lines is nearer. So the edges are predicted too,
+    and a screened Poisson equation (`models.poisson`) makes of the gradients, of the photo around the mark and,
+    as much as the network trusts them, of the lines the photo under the mark. docs/decisions say what each brought.
 
     `image` (N, 3, H, W), sRGB in [0, 1], H and W multiples of `multiple_of`; `mask_in` (N, 1, H, W) in
     [0, 1] is a user's mask, which counts where `use_mask` (N,) is 1 and is ignored where that is 0. Without
     one, in serving, a picture comes back untouched unless somewhere the probability exceeds `certainty` (N,).
     Returns the whole `Decomposition` in training mode, else its `restored` and `mask` alone.
     """
+
+    #: It needs the whole picture: what lies around a mark tells what is under all of it.
+    reach = None
 
     def __init__(
         self,
@@ -62,22 +84,21 @@ class WatermarkRemover(nn.Module):
         area = stem**2
         # Heads: logit 1, slope 3, height 3.
         self.body = ConvAutoencoder(4 * area + 1, 7 * area, channels=channels, blocks=blocks)
+        # Edges to the right and below 2, trust in the lines 1, what else the gradients are 6.
+        self.fields = nn.Conv2d(channels[0], 9 * area, 1)
         # It starts by changing nothing.
-        nn.init.zeros_(self.body.tail.weight)
-        assert self.body.tail.bias is not None
-        nn.init.zeros_(self.body.tail.bias)
+        for last in (self.body.tail, self.fields):
+            assert last.bias is not None
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         with torch.no_grad():
-            self.body.tail.bias[:area].fill_(_FRESH_MASK)
+            self.body.tail.bias[:area].fill_(_FRESH_MASK)  # type: ignore[index]
+            self.fields.bias[2 * area : 3 * area].fill_(_FRESH_TRUST)  # type: ignore[index]
 
     @property
     def multiple_of(self) -> int:
         """Height and width of the input must be multiples of this."""
         return self.stem * self.body.multiple_of
-
-    @property
-    def reach(self) -> int:
-        """Radius in pixels beyond which no input pixel changes an output pixel."""
-        return self.stem * self.body.reach + self.stem - 1
 
     def forward(self, image: Tensor, certainty: Tensor, mask_in: Tensor, use_mask: Tensor) -> tuple[Tensor, ...]:
         found = self.decompose(image, mask_in, use_mask)
@@ -93,17 +114,50 @@ class WatermarkRemover(nn.Module):
         told = use_mask.to(image.dtype).view(-1, 1, 1, 1)
         given = mask_in * told
         x = F.pixel_unshuffle(torch.cat((image, given), dim=1), self.stem)
-        heads = self.body(torch.cat((x, torch.zeros_like(x[:, :1]) + told), dim=1))
+        seen = self.body.features(torch.cat((x, torch.zeros_like(x[:, :1]) + told), dim=1))
         # In the picture's own type: under autocast the colours would lose their last bits.
-        heads = F.pixel_shuffle(heads, self.stem).to(image.dtype)
+        heads, fields = (
+            F.pixel_shuffle(last(seen).to(image.dtype), self.stem) for last in (self.body.tail, self.fields)
+        )
         logits, slope, height = torch.split(heads, [1, 3, 3], dim=1)
         # Slope and height count from the line that changes nothing, and about mid-grey, where they pull least at
         # each other.
-        clean = image + slope * (image - 0.5) + height
+        lines = image + slope * (image - 0.5) + height
         mask = given + (1 - told) * (logits / (2 * _RAMP) + 0.5).clamp(0, 1)
+        edges, trust, more = torch.split(fields, [2, 1, 6], dim=1)
+        right, below = gradients(image)
+        gradients_of_lines = gradients(lines)
+        right_of_photo, below_of_photo = (
+            _without_edges((1 + slope) * seen_there, of_lines, edge) + extra
+            for seen_there, of_lines, edge, extra in zip(
+                (right, below), gradients_of_lines, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True
+            )
+        )
+        # Between two pixels the mark is where it is at either; F.pad repeats nothing beyond the end, where all is 0.
+        between_right = torch.maximum(mask, F.pad(mask[..., 1:], (0, 1)))
+        between_below = torch.maximum(mask, F.pad(mask[..., 1:, :], (0, 0, 0, 1)))
+        held = mask * (_MOST_HELD * torch.tanh(trust / _MOST_HELD)).exp()
+        weight = (1 - mask) * _OUTSIDE + held
+        change = solve_poisson(
+            between_right * (right_of_photo - right),
+            between_below * (below_of_photo - below),
+            # Outside the mask nothing changes: an anchor of 0.
+            held / weight * (lines - image),
+            weight,
+            grids=int(math.log2(self.multiple_of)) + 1,
+        )
         # As a difference: where the mask is 0 the picture comes back to the last bit.
-        restored = image + mask * (clean - image)
-        return Decomposition(restored, mask, logits, clean)
+        return Decomposition(image + mask * change, mask, logits, lines, right_of_photo, below_of_photo, image + change)
+
+
+def _without_edges(through: Tensor, of_lines: Tensor, edge: Tensor) -> Tensor:
+    """The photo's gradients of those seen through the mark, and of those of the lines at the mark's own edges.
+
+    (N, 3, H, W) twice and (N, 1, H, W), a logit beside what the gradients themselves say: the mark's edges are steep
+    in the picture and not in the lines, which have taken most of them away.
+    """
+    steeper = through.abs().sum(dim=1, keepdim=True) - of_lines.abs().sum(dim=1, keepdim=True)
+    return torch.lerp(through, of_lines, (edge + steeper / _STEEP).sigmoid())
 
 
 def _certainty(logits: Tensor, side: int) -> Tensor:

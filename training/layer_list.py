@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import helper
 
+import restore.session  # noqa: F401 - before onnxruntime, which it keeps from reporting to its maker
 from restore.layers import PICTURE, Layer, Pair
 
 #: Inputs of the graph that are pictures have so many axes: N, C, H, W.
 _PICTURE_AXES = 4
 #: A pixel unshuffle is exported as a transposition between two changes of shape.
 _UNSHUFFLE = [0, 1, 3, 5, 2, 4]
+#: How a file calls what was trained: after torch's parameter, whether stored in half or not.
+_LEARNT = re.compile(r"\.(weight|bias)\w*(/half)?$")
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -23,7 +26,8 @@ def layers_of(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> tuple
     """Every layer of the graph in its order, with what it reads.
 
     `inputs` are some that the graph takes, pictures of (N, C, H, W): it is run once, to learn what shape each tensor
-    has. Normalisation, activations, sums and whatever else works place by place are no layers of their own.
+    has. Normalisation, activations, sums and whatever else works place by place are no layers of their own; nor is
+    what is computed, by fixed rules, from the answers of the last layers that learnt something, shuffles excepted.
     """
     walk = _Walk(model, _shapes(model, inputs))
     for node in model.graph.node:
@@ -32,6 +36,8 @@ def layers_of(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> tuple
 
 
 def _shapes(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> Shapes:
+    import onnxruntime as ort
+
     open_model = onnx.ModelProto()
     open_model.CopyFrom(model)
     del open_model.graph.output[:]
@@ -55,6 +61,7 @@ class _Walk:
         self.layers: list[Layer] = []
         self._shapes = shapes
         self._weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+        self._leads_to_learnt = _leading_to_learnt(model)
         self._made_by: dict[str, tuple[int, ...]] = {
             value.name: (PICTURE,) for value in model.graph.input if len(shapes[value.name]) == _PICTURE_AXES
         }
@@ -78,6 +85,8 @@ class _Walk:
         """The layer that a node is, or None for one that moves or changes values place by place."""
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         name = self._name(node)
+        if node.op_type not in {"DepthToSpace", "Transpose"} and not self._leads_to_learnt.issuperset(node.output):
+            return None
         if node.op_type in {"Conv", "ConvTranspose"}:
             return self._convolution(node, sources, settings, name)
         if node.op_type in {"Gemm", "MatMul"}:
@@ -152,6 +161,20 @@ class _Walk:
 
     def _count(self, node: onnx.NodeProto) -> int:
         return sum(int(np.prod(self._weights[name])) for name in node.input if name in self._weights)
+
+
+def _leading_to_learnt(model: onnx.ModelProto) -> set[str]:
+    """The tensors that a layer with weights makes, or reads directly or by others; all where there is no such layer."""
+    learnt = {tensor.name for tensor in model.graph.initializer if _LEARNT.search(tensor.name)}
+    # In the file's order a cast from half comes before the layer that reads it.
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in learnt:
+            learnt.update(node.output)
+    leading: set[str] = set()
+    for node in reversed(model.graph.node):
+        if (node.op_type != "Cast" and not learnt.isdisjoint(node.input)) or not leading.isdisjoint(node.output):
+            leading.update(node.input, node.output)
+    return leading or {name for node in model.graph.node for name in node.output}
 
 
 def _pair(values: Sequence[int]) -> Pair:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.poisson import gradients
 from models.unwatermark import Decomposition
 from training.losses import LOSSES
 from training.metrics import mask_f1, psnr
@@ -13,23 +14,27 @@ from training.settings import Settings
 from training.watermarks import MarkedPair, Watermark
 
 #: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
-#: error inside it counts for as much as one that is spread over the whole.
+#: error inside it counts for as much as one that is spread over the whole. Gradients are small beside values.
 _INSIDE, _MASK, _DICE = 6.0, 1.0, 0.5
+_LINES, _GRADIENTS = 2.0, 6.0
 #: Pixels that Dice's sums start from: a picture without a mark has a finite loss, and a small one if few are found.
 _SMOOTH = 64.0
 
 
 def unwatermark_loss(answers: Decomposition, pair: MarkedPair, settings: Settings) -> Tensor:
-    """The loss of each sample, (N,): the picture, the photo under the mark, the mask.
+    """The loss of each sample, (N,): the picture, the photo under the mark and what it is made of, the mask.
 
-    The picture is judged by `settings.loss`, and the photo under the mark by L1, only inside it. Where a user's
-    mask was given, inside is that mask too.
+    The picture is judged by `settings.loss`; the photo under the mark, the lines and the gradients by L1, only inside
+    it. Where a user's mask was given, inside is that mask too.
     """
     found = Decomposition(*(answer.float() for answer in answers))
     given = pair.inputs["mask_in"] * pair.inputs["use_mask"].view(-1, 1, 1, 1)
     inside = torch.maximum(pair.mask, given)
     losses = LOSSES[settings.loss](found.restored, pair.clean)
     losses = losses + _INSIDE * inside_mean((found.clean - pair.clean).abs(), inside)
+    losses = losses + _LINES * inside_mean((found.lines - pair.clean).abs(), inside)
+    for gradient, true in zip((found.right, found.below), gradients(pair.clean), strict=True):
+        losses = losses + _GRADIENTS / 2 * inside_mean((gradient - true).abs(), inside)
     return losses + _MASK * mask_entropy(found.logits, pair.mask) + _DICE * dice(found.logits, pair.mask)
 
 

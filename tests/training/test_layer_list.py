@@ -87,3 +87,18 @@ def test_an_exported_file_lists_its_layers(tiny_denoiser):
     assert field is not None
     assert field[0] <= 2 * model.spec.reach + 1
     assert field[0] > model.spec.reach
+
+
+def test_what_is_computed_from_the_last_learnt_answer_is_no_layer():
+    class Solved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.only = nn.Conv2d(3, 12, 3, padding=1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            answer = nn.functional.pixel_shuffle(self.only(nn.functional.avg_pool2d(image, 2)), 2)
+            laplacian = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).expand(3, 1, 3, 3)
+            return nn.functional.conv2d(nn.functional.avg_pool2d(answer, 2), laplacian, padding=1, groups=3)
+
+    layers = found(Solved(), (1, 3, 8, 8))
+    assert [layer.op for layer in layers] == ["AveragePool", "Conv", "DepthToSpace"]

@@ -31,7 +31,8 @@ def right(pair: MarkedPair) -> Decomposition:
     """What a perfect network would answer."""
     logits = torch.where(pair.mask > 0, 200.0, -200.0)
     clean = pair.clean
-    return Decomposition(clean, pair.mask, logits, clean)
+    # A black photo's gradients are as black.
+    return Decomposition(clean, pair.mask, logits, clean, clean, clean, clean)
 
 
 def test_the_truth_has_no_loss(pair):
@@ -59,6 +60,12 @@ def test_what_a_user_brushed_counts_as_inside(pair):
     assert losses.tolist() == pytest.approx([0.0, 1.8])
 
 
+def test_lines_and_gradients_cost_what_they_are_off_inside(pair):
+    answers = right(pair)._replace(lines=pair.clean + 0.1, right=pair.clean + 0.2)
+    # Twice 0.1, and three times 0.2 for one of two directions; the second photo has no inside.
+    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([0.8, 0.0])
+
+
 def test_an_undecided_mask_costs_the_logarithm_of_two(pair):
     assert mask_entropy(torch.zeros(2, 1, 4, 4), pair.mask).tolist() == pytest.approx([math.log(2)] * 2)
 
@@ -72,5 +79,5 @@ def test_dice_is_the_share_that_was_not_found(pair):
 def test_every_part_has_a_finite_gradient(pair):
     answers = Decomposition(*(part.clone().requires_grad_() for part in right(pair)))
     unwatermark_loss(answers, pair, Settings()).sum().backward()
-    for name in ("restored", "logits", "clean"):
+    for name in ("restored", "logits", "lines", "right", "below", "clean"):
         assert torch.isfinite(getattr(answers, name).grad).all(), name
