@@ -48,6 +48,7 @@ class StepsTab(PhotoTab):
 
     def _emptied(self) -> Updates:
         return {
+            self.steps: [],
             self.source: gr.Image(None, visible=False),
             self.whole: gr.ImageSlider(None, visible=False),
         }

@@ -75,6 +75,10 @@ def test_the_chosen_steps_are_done_and_the_answer_offered(tab, photo):
     assert (read(download).pixels == 70).all()
 
 
+def test_with_the_photo_its_steps_are_taken_away(tab):
+    assert tab.forget()[tab.steps] == []
+
+
 def test_a_photo_with_nothing_to_mend_comes_back_byte_for_byte(tab, photo):
     answer = tab.run(photo, ["colorize"], VISITOR, no_progress)
     assert answer[tab.answer].value == "Nothing was found to mend: the photo is unchanged."
