@@ -133,11 +133,13 @@ class WatermarkRemover(nn.Module):
                 (right, below), gradients_of_lines, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True
             )
         )
-        # Between two pixels the mark is where it is at either; F.pad repeats nothing beyond the end, where all is 0.
-        between_right = torch.maximum(mask, F.pad(mask[..., 1:], (0, 1)))
-        between_below = torch.maximum(mask, F.pad(mask[..., 1:, :], (0, 0, 0, 1)))
-        held = mask * (_MOST_HELD * torch.tanh(trust / _MOST_HELD)).exp()
-        weight = (1 - mask) * _OUTSIDE + held
+        # Where a mark is, is not to be learnt from what makes the photo under it smooth.
+        marked = mask.detach()
+        # Between two pixels the mark is where it is at either; beyond the picture's end is none.
+        between_right = torch.maximum(marked, F.pad(marked[..., 1:], (0, 1)))
+        between_below = torch.maximum(marked, F.pad(marked[..., 1:, :], (0, 0, 0, 1)))
+        held = marked * (_MOST_HELD * torch.tanh(trust / _MOST_HELD)).exp()
+        weight = (1 - marked) * _OUTSIDE + held
         change = solve_poisson(
             between_right * (right_of_photo - right),
             between_below * (below_of_photo - below),

@@ -16,7 +16,7 @@ from training.watermarks import MarkedPair, Watermark
 #: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
 #: error inside it counts for as much as one that is spread over the whole. Gradients are small beside values.
 _INSIDE, _MASK, _DICE = 6.0, 1.0, 0.5
-_LINES, _GRADIENTS = 2.0, 6.0
+_LINES, _GRADIENTS = 2.0, 24.0
 #: Pixels that Dice's sums start from: a picture without a mark has a finite loss, and a small one if few are found.
 _SMOOTH = 64.0
 

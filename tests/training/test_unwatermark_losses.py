@@ -62,8 +62,8 @@ def test_what_a_user_brushed_counts_as_inside(pair):
 
 def test_lines_and_gradients_cost_what_they_are_off_inside(pair):
     answers = right(pair)._replace(lines=pair.clean + 0.1, right=pair.clean + 0.2)
-    # Twice 0.1, and three times 0.2 for one of two directions; the second photo has no inside.
-    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([0.8, 0.0])
+    # Twice 0.1, and twelve times 0.2 for one of two directions; the second photo has no inside.
+    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([2.6, 0.0])
 
 
 def test_an_undecided_mask_costs_the_logarithm_of_two(pair):
