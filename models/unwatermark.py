@@ -78,22 +78,25 @@ class WatermarkRemover(nn.Module):
         stem: int = 2,
         channels: Sequence[int] = (48, 96, 128, 160, 192),
         blocks: Sequence[int] = (1, 1, 1, 1, 2),
+        edge_channels: Sequence[int] = (24, 64, 96),
+        edge_blocks: Sequence[int] = (1, 1, 2),
     ) -> None:
         super().__init__()
         self.stem = stem
         area = stem**2
         # Heads: logit 1, slope 3, height 3.
         self.body = ConvAutoencoder(4 * area + 1, 7 * area, channels=channels, blocks=blocks)
-        # Edges to the right and below 2, trust in the lines 1, what else the gradients are 6.
-        self.fields = nn.Conv2d(channels[0], 9 * area, 1)
+        # It sees what the finder saw, and picture, lines and mask beside each other. Edges to the right and below 2,
+        # trust in the lines 1, what else the gradients are 6.
+        self.edges = ConvAutoencoder(channels[0] + 7 * area, 9 * area, channels=edge_channels, blocks=edge_blocks)
         # It starts by changing nothing.
-        for last in (self.body.tail, self.fields):
+        for last in (self.body.tail, self.edges.tail):
             assert last.bias is not None
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         with torch.no_grad():
             self.body.tail.bias[:area].fill_(_FRESH_MASK)  # type: ignore[index]
-            self.fields.bias[2 * area : 3 * area].fill_(_FRESH_TRUST)  # type: ignore[index]
+            self.edges.tail.bias[2 * area : 3 * area].fill_(_FRESH_TRUST)  # type: ignore[index]
 
     @property
     def multiple_of(self) -> int:
@@ -116,14 +119,15 @@ class WatermarkRemover(nn.Module):
         x = F.pixel_unshuffle(torch.cat((image, given), dim=1), self.stem)
         seen = self.body.features(torch.cat((x, torch.zeros_like(x[:, :1]) + told), dim=1))
         # In the picture's own type: under autocast the colours would lose their last bits.
-        heads, fields = (
-            F.pixel_shuffle(last(seen).to(image.dtype), self.stem) for last in (self.body.tail, self.fields)
-        )
+        heads = F.pixel_shuffle(self.body.tail(seen).to(image.dtype), self.stem)
         logits, slope, height = torch.split(heads, [1, 3, 3], dim=1)
         # Slope and height count from the line that changes nothing, and about mid-grey, where they pull least at
         # each other.
         lines = image + slope * (image - 0.5) + height
         mask = given + (1 - told) * (logits / (2 * _RAMP) + 0.5).clamp(0, 1)
+        beside = F.pixel_unshuffle(torch.cat((image, lines, mask), dim=1), self.stem)
+        fields = self.edges(torch.cat((seen, beside.to(seen.dtype)), dim=1))
+        fields = F.pixel_shuffle(fields.to(image.dtype), self.stem)
         edges, trust, more = torch.split(fields, [2, 1, 6], dim=1)
         right, below = gradients(image)
         gradients_of_lines = gradients(lines)

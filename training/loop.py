@@ -220,12 +220,22 @@ def _fresh_run(folder: Path, recipe: Recipe, settings: Settings, device: torch.d
     network = recipe.build()
     if start:
         start_from(start, network)
+    _freeze_all_but(network, settings.part)
     network = network.to(device).to(memory_format=torch.channels_last)
     multiple = int(getattr(network, "multiple_of", 1))
     wrong = [side for side in settings.patches if side % multiple]
     if wrong:
         raise TrainingError(f"--patches {wrong[0]} is not a multiple of {multiple}, as this network needs.")
     return _Run(folder, recipe, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
+
+
+def _freeze_all_but(network: nn.Module, name: str) -> None:
+    """Let only the part of this name learn; all where it is empty. Raises TrainingError if there is no such part."""
+    if name and name not in dict(network.named_modules()):
+        parts = ", ".join(part for part, _ in network.named_children())
+        raise TrainingError(f"--part {name}: the network has no such part; it has: {parts}")
+    for parameter, value in network.named_parameters():
+        value.requires_grad_(not name or parameter.startswith(name + "."))
 
 
 def _loss(network: nn.Module, pair: Pair, recipe: Recipe, settings: Settings, dtype: torch.dtype) -> Tensor:

@@ -50,6 +50,7 @@ class Settings:
     precision: Literal["auto", "float32", "bfloat16"] = _setting(
         "auto: bfloat16 where the hardware multiplies it faster", default="auto"
     )
+    part: str = _setting("train the part of the network of this name alone, the rest stays; empty: all", default="")
     compile: bool = _setting("torch.compile the network", default=False)
     seed: int = _setting("of weights, crops and noise", default=0)
     validate_every: int = _setting("steps between looks at the val split", default=1_000)

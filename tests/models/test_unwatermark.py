@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.poisson import gradients
 from models.unwatermark import Decomposition, WatermarkRemover, _certainty
 
-TINY = {"channels": (4, 6), "blocks": (1, 1)}
+TINY = {"channels": (4, 6), "blocks": (1, 1), "edge_channels": (4, 6), "edge_blocks": (1, 1)}
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def _that_says(slope: Tensor, height: Tensor, *, edges_of: Tensor) -> WatermarkR
     trust = torch.full_like(edges_of, -100)
     heads = torch.cat((edges_of, slope, height), dim=1)
     network.body.tail = _Always(heads)  # type: ignore[assignment]
-    network.fields = _Always(torch.cat((certain, trust, torch.zeros(1, 6, *edges_of.shape[2:])), dim=1))  # type: ignore[assignment]
+    network.edges = _Always(torch.cat((certain, trust, torch.zeros(1, 6, *edges_of.shape[2:])), dim=1))  # type: ignore[assignment]
     return network
 
 

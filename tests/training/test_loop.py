@@ -314,3 +314,19 @@ def test_two_processes_end_with_the_same_weights_and_one_checkpoint(tmp_path, sh
     network, state = load_network(tmp_path / "run/best.pt")
     assert state["progress"]["step"] == 3
     assert network(torch.zeros(1, 3, 8, 8), torch.zeros(1))[0].shape == (1, 3, 8, 8)
+
+
+def test_one_part_alone_is_trained_and_the_rest_stays(tmp_path, photos):
+    settings = dataclasses.replace(SIX_STEPS, part="body.tail")
+    fit(tiny_recipe(), settings, photos, run=tmp_path, device=CPU)
+    torch.manual_seed(settings.seed)
+    fresh = tiny_recipe().build().state_dict()
+    trained = checkpoint(tmp_path / "last.pt")["network"]
+    changed = {name for name in fresh if not torch.equal(fresh[name], trained[name])}
+    assert changed == {"body.tail.weight", "body.tail.bias"}
+
+
+def test_a_part_that_is_none_is_refused(tmp_path, photos):
+    settings = dataclasses.replace(SIX_STEPS, part="tail")
+    with pytest.raises(TrainingError, match="--part tail: the network has no such part; it has: body"):
+        fit(tiny_recipe(), settings, photos, run=tmp_path, device=CPU)
