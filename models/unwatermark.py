@@ -23,8 +23,12 @@ _FRESH_MASK = -2.0
 #: How much a fresh network trusts the lines beside the gradients, as a logarithm: of 0.003 to 0.1 the best with the
 #: lines of a network that was taught without gradients.
 _FRESH_TRUST = -4.0
-#: By how much the gradients, summed over the colours, must differ for one unit of logit: about two levels.
-_STEEP = 2 / 255
+#: By how much the gradients, summed over the colours, must differ for one unit of logit: some levels; and the most
+#: that they say, so that the network can say otherwise.
+_STEEP, _MOST_SAID = 4 / 255, 3.0
+#: Slopes below this are an opaque mark's, and no contrast to be brought back; and the most that the second network
+#: changes of the first one's, as a logarithm.
+_LEAST_SLOPE, _MOST_CLEARED = 0.3, 2.0
 #: How much a pixel outside the mask is held to the picture, beside the gradients' 1: of 0.3 to 30 what one multigrid
 #: cycle gets furthest with.
 _OUTSIDE = 0.3
@@ -37,13 +41,17 @@ class Decomposition(NamedTuple):
 
     `restored` is the answer; `mask` (N, 1, H, W) in [0, 1], where it differs from the picture;
     `logits` (N, 1, H, W), of a pixel belonging to a mark; `lines`, what each pixel's line makes of it;
-    `right` and `below`, the photo's gradients under the mark; `clean`, the photo that both together make.
+    `edges` (N, 2, H, W), logits of the mark's own edge lying to the right of a pixel, and below; `clearing`, the
+    logarithm of what the mark divided the photo's contrast by; `right` and `below`, the photo's gradients under the
+    mark; `clean`, the photo that lines and gradients together make.
     """
 
     restored: Tensor
     mask: Tensor
     logits: Tensor
     lines: Tensor
+    edges: Tensor
+    clearing: Tensor
     right: Tensor
     below: Tensor
     clean: Tensor
@@ -78,8 +86,8 @@ class WatermarkRemover(nn.Module):
         stem: int = 2,
         channels: Sequence[int] = (48, 96, 128, 160, 192),
         blocks: Sequence[int] = (1, 1, 1, 1, 2),
-        edge_channels: Sequence[int] = (24, 64, 96),
-        edge_blocks: Sequence[int] = (1, 1, 2),
+        edge_channels: Sequence[int] = (24, 64, 96, 128),
+        edge_blocks: Sequence[int] = (1, 1, 1, 2),
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -87,8 +95,8 @@ class WatermarkRemover(nn.Module):
         # Heads: logit 1, slope 3, height 3.
         self.body = ConvAutoencoder(4 * area + 1, 7 * area, channels=channels, blocks=blocks)
         # It sees what the finder saw, and picture, lines and mask beside each other. Edges to the right and below 2,
-        # trust in the lines 1, what else the gradients are 6.
-        self.edges = ConvAutoencoder(channels[0] + 7 * area, 9 * area, channels=edge_channels, blocks=edge_blocks)
+        # trust in the lines 1, clearing 3, what else the gradients are 6.
+        self.edges = ConvAutoencoder(channels[0] + 7 * area, 12 * area, channels=edge_channels, blocks=edge_blocks)
         # It starts by changing nothing.
         for last in (self.body.tail, self.edges.tail):
             assert last.bias is not None
@@ -128,14 +136,18 @@ class WatermarkRemover(nn.Module):
         beside = F.pixel_unshuffle(torch.cat((image, lines, mask), dim=1), self.stem)
         fields = self.edges(torch.cat((seen, beside.to(seen.dtype)), dim=1))
         fields = F.pixel_shuffle(fields.to(image.dtype), self.stem)
-        edges, trust, more = torch.split(fields, [2, 1, 6], dim=1)
+        edges, trust, clearing, more = torch.split(fields, [2, 1, 3, 6], dim=1)
         right, below = gradients(image)
-        gradients_of_lines = gradients(lines)
+        clearing = torch.log((1 + slope).clamp(min=_LEAST_SLOPE)) + _MOST_CLEARED * torch.tanh(clearing / _MOST_CLEARED)
+        cleared = clearing.exp()
+        through = (cleared * right, cleared * below)
+        edges = edges + torch.cat(
+            [_steeper(seen_there, of_lines) for seen_there, of_lines in zip(through, gradients(lines), strict=True)],
+            dim=1,
+        )
         right_of_photo, below_of_photo = (
-            _without_edges((1 + slope) * seen_there, of_lines, edge) + extra
-            for seen_there, of_lines, edge, extra in zip(
-                (right, below), gradients_of_lines, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True
-            )
+            seen_there * (-edge).sigmoid() + extra
+            for seen_there, edge, extra in zip(through, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True)
         )
         # Where a mark is, is not to be learnt from what makes the photo under it smooth.
         marked = mask.detach()
@@ -153,17 +165,18 @@ class WatermarkRemover(nn.Module):
             grids=int(math.log2(self.multiple_of)) + 1,
         )
         # As a difference: where the mask is 0 the picture comes back to the last bit.
-        return Decomposition(image + mask * change, mask, logits, lines, right_of_photo, below_of_photo, image + change)
+        return Decomposition(
+            image + mask * change, mask, logits, lines, edges, clearing, right_of_photo, below_of_photo, image + change
+        )
 
 
-def _without_edges(through: Tensor, of_lines: Tensor, edge: Tensor) -> Tensor:
-    """The photo's gradients of those seen through the mark, and of those of the lines at the mark's own edges.
+def _steeper(through: Tensor, of_lines: Tensor) -> Tensor:
+    """What the gradients themselves say of an edge, a logit (N, 1, H, W), of two (N, 3, H, W).
 
-    (N, 3, H, W) twice and (N, 1, H, W), a logit beside what the gradients themselves say: the mark's edges are steep
-    in the picture and not in the lines, which have taken most of them away.
+    A mark's edges are steep in the picture, and less so in the lines, which have taken most of them away.
     """
     steeper = through.abs().sum(dim=1, keepdim=True) - of_lines.abs().sum(dim=1, keepdim=True)
-    return torch.lerp(through, of_lines, (edge + steeper / _STEEP).sigmoid())
+    return _MOST_SAID * torch.tanh(steeper / (_MOST_SAID * _STEEP)) - 1
 
 
 def _certainty(logits: Tensor, side: int) -> Tensor:

@@ -40,12 +40,12 @@ SIGMA = Param(
 )
 
 
-#: The default lets all but one of the 235 photos of the split val, which have no mark, come back bit for bit.
+#: The default asks for twice the odds of a mark that any of the 235 photos of the split val has, which have none.
 CERTAINTY = Param(
     name="certainty",
     min=0.0,
     max=1.0,
-    default=0.986,
+    default=0.991,
     help="how sure the network must be that there is a mark; less finds more marks, and more that are none",
 )
 

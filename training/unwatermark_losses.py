@@ -16,7 +16,11 @@ from training.watermarks import MarkedPair, Watermark
 #: What each part counts beside the picture's mean error. A mark covers a tenth of a picture, so that an
 #: error inside it counts for as much as one that is spread over the whole. Gradients are small beside values.
 _INSIDE, _MASK, _DICE = 6.0, 1.0, 0.5
-_LINES, _GRADIENTS = 2.0, 24.0
+_LINES, _GRADIENTS, _EDGES, _CLEARING = 2.0, 24.0, 1.0, 1.0
+#: A step of the mark's light or opacity of more than two levels is an edge of it.
+_STEP = 2 / 255
+#: Under what is more opaque no contrast is left to bring back.
+_SEEN_THROUGH = 0.85
 #: Pixels that Dice's sums start from: a picture without a mark has a finite loss, and a small one if few are found.
 _SMOOTH = 64.0
 
@@ -24,8 +28,9 @@ _SMOOTH = 64.0
 def unwatermark_loss(answers: Decomposition, pair: MarkedPair, settings: Settings) -> Tensor:
     """The loss of each sample, (N,): the picture, the photo under the mark and what it is made of, the mask.
 
-    The picture is judged by `settings.loss`; the photo under the mark, the lines and the gradients by L1, only inside
-    it. Where a user's mask was given, inside is that mask too.
+    The picture is judged by `settings.loss`; the photo under the mark, the lines, the gradients and how much clearer
+    it must become by L1, its edges by their entropy, all only inside it. Where a user's mask was given, inside is
+    that mask too.
     """
     found = Decomposition(*(answer.float() for answer in answers))
     given = pair.inputs["mask_in"] * pair.inputs["use_mask"].view(-1, 1, 1, 1)
@@ -35,6 +40,10 @@ def unwatermark_loss(answers: Decomposition, pair: MarkedPair, settings: Setting
     losses = losses + _LINES * inside_mean((found.lines - pair.clean).abs(), inside)
     for gradient, true in zip((found.right, found.below), gradients(pair.clean), strict=True):
         losses = losses + _GRADIENTS / 2 * inside_mean((gradient - true).abs(), inside)
+    losses = losses + _EDGES * edge_entropy(found.edges, pair, inside)
+    opacity = pair.alpha.clamp(max=_SEEN_THROUGH)
+    seen = inside * (opacity < _SEEN_THROUGH).all(dim=1, keepdim=True)
+    losses = losses + _CLEARING * inside_mean((found.clearing + torch.log(1 - opacity)).abs(), seen)
     return losses + _MASK * mask_entropy(found.logits, pair.mask) + _DICE * dice(found.logits, pair.mask)
 
 
@@ -42,6 +51,16 @@ def inside_mean(error: Tensor, mask: Tensor) -> Tensor:
     """The mean of (N, C, H, W) over where `mask` (N, 1, H, W) is 1: (N,), 0 where the mask is empty."""
     area = mask.sum(dim=(1, 2, 3)) * error.shape[1]
     return (error * mask).sum(dim=(1, 2, 3)) / area.clamp(min=1)
+
+
+def edge_entropy(logits: Tensor, pair: MarkedPair, inside: Tensor) -> Tensor:
+    """Binary cross-entropy of where the mark has edges, to the right and below, over `inside`: (N,)."""
+    steps = [
+        torch.maximum(*(g.abs() for g in both))
+        for both in zip(gradients(pair.alpha), gradients(pair.mark), strict=True)
+    ]
+    edges = torch.cat([(step.amax(dim=1, keepdim=True) > _STEP).to(logits.dtype) for step in steps], dim=1)
+    return inside_mean(F.binary_cross_entropy_with_logits(logits, edges, reduction="none"), inside)
 
 
 def mask_entropy(logits: Tensor, mask: Tensor) -> Tensor:

@@ -139,7 +139,8 @@ def test_a_mark_whose_edges_are_known_goes_although_its_colour_is_not():
     with torch.no_grad():
         found = network.decompose(image, mask, torch.ones(1))
     assert float((found.lines - clean).abs().max()) == pytest.approx(0.2, abs=0.01)
-    assert float((found.restored - clean).abs().max()) < 0.02
+    # At the edges the photo's own gradient, 0.013, is taken for none.
+    assert float((found.restored - clean).abs().max()) < 0.03
 
 
 def _that_says(slope: Tensor, height: Tensor, *, edges_of: Tensor) -> WatermarkRemover:
@@ -150,7 +151,7 @@ def _that_says(slope: Tensor, height: Tensor, *, edges_of: Tensor) -> WatermarkR
     trust = torch.full_like(edges_of, -100)
     heads = torch.cat((edges_of, slope, height), dim=1)
     network.body.tail = _Always(heads)  # type: ignore[assignment]
-    network.edges = _Always(torch.cat((certain, trust, torch.zeros(1, 6, *edges_of.shape[2:])), dim=1))  # type: ignore[assignment]
+    network.edges = _Always(torch.cat((certain, trust, torch.zeros(1, 9, *edges_of.shape[2:])), dim=1))  # type: ignore[assignment]
     return network
 
 
@@ -169,7 +170,7 @@ def test_training_gets_the_whole_decomposition_and_serving_two_answers(network):
     image = torch.rand(1, 3, 8, 8)
     found = network.train()(image, *anyhow(image))
     assert isinstance(found, Decomposition)
-    assert [part.shape[1] for part in found] == [3, 1, 1, 3, 3, 3, 3]
+    assert [part.shape[1] for part in found] == [3, 1, 1, 3, 2, 3, 3, 3, 3]
     served = network.eval()(image, *anyhow(image))
     assert len(served) == 2
     torch.testing.assert_close(served[0], found.restored)

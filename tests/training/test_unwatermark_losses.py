@@ -31,8 +31,12 @@ def right(pair: MarkedPair) -> Decomposition:
     """What a perfect network would answer."""
     logits = torch.where(pair.mask > 0, 200.0, -200.0)
     clean = pair.clean
+    # The mark is one strip of opacity 0.5: it has an edge below its second row, and halves the contrast.
+    edges = torch.full((2, 2, 4, 4), -200.0)
+    edges[0, 1, 1] = 200
+    clearing = math.log(2) * pair.mask.expand(2, 3, 4, 4)
     # A black photo's gradients are as black.
-    return Decomposition(clean, pair.mask, logits, clean, clean, clean, clean)
+    return Decomposition(clean, pair.mask, logits, clean, edges, clearing, clean, clean, clean)
 
 
 def test_the_truth_has_no_loss(pair):
@@ -66,6 +70,21 @@ def test_lines_and_gradients_cost_what_they_are_off_inside(pair):
     assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([2.6, 0.0])
 
 
+def test_an_edge_that_is_not_found_costs_its_entropy(pair):
+    answers = right(pair)
+    answers.edges[0, 1, 1] = 0.0
+    # 4 of the 16 answers inside the mark are undecided.
+    losses = unwatermark_loss(answers, pair, L1)
+    assert losses.tolist() == pytest.approx([math.log(2) / 4, 0.0])
+
+
+def test_contrast_that_is_not_brought_back_costs_its_logarithm_but_for_opaque_marks(pair):
+    answers = right(pair)._replace(clearing=torch.zeros(2, 3, 4, 4))
+    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([math.log(2), 0.0])
+    opaque = dataclasses.replace(pair, alpha=pair.alpha * 2)
+    assert unwatermark_loss(answers, opaque, L1).tolist() == pytest.approx([0.0, 0.0])
+
+
 def test_an_undecided_mask_costs_the_logarithm_of_two(pair):
     assert mask_entropy(torch.zeros(2, 1, 4, 4), pair.mask).tolist() == pytest.approx([math.log(2)] * 2)
 
@@ -79,5 +98,5 @@ def test_dice_is_the_share_that_was_not_found(pair):
 def test_every_part_has_a_finite_gradient(pair):
     answers = Decomposition(*(part.clone().requires_grad_() for part in right(pair)))
     unwatermark_loss(answers, pair, Settings()).sum().backward()
-    for name in ("restored", "logits", "lines", "right", "below", "clean"):
+    for name in ("restored", "logits", "lines", "edges", "clearing", "right", "below", "clean"):
         assert torch.isfinite(getattr(answers, name).grad).all(), name
