@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.autoencoder import ConvAutoencoder
+from models.hints import HintAttention, HintSpread
 
 #: The chroma that counts as 1 in hints and inside the networks.
 FULL_CHROMA = 110.0
@@ -89,77 +90,18 @@ class GlobalBlock(nn.Module):
         return places
 
 
-class HintSpread(nn.Module):
-    """Hints carried to every place: to near ones rather than far, along equal luma rather than across edges.
-
-    A bilateral grid (Chen et al. 2007, doi:10.1145/1276377.1276506) over places and luma, blurred by Gaussians of
-    `SIGMAS` (shares of the longer side) at once, the wider the less it counts, and divided by how much there was.
-
-    luma (N, 1, H, W) in [0, 1] and hints (N, 3, H, W), sides multiples of `cell`; returns (N, 2 + 3, H / cell,
-    W / cell), at the places of a picture shrunk by `cell`: a*/110 and b*/110, then how near a hint is by each
-    Gaussian, in [0, 1).
-    """
-
-    SIGMAS = (0.025, 0.08, 0.25)
-    #: How much each Gaussian counts: less by far, so that the wider ones fill only what the narrower ones leave.
-    _SHARES = (1.0, 2e-2, 5e-4)
-    #: Luma of the grid, and how far a hint reaches along it; a little reaches everywhere.
-    _LEVELS, _LUMA_SIGMA, _LEAK = 8, 0.06, 0.02
-
-    #: What it returns at each place.
-    features = 2 + len(SIGMAS)
-
-    mixing: Tensor
-
-    def __init__(self, cell: int) -> None:
-        super().__init__()
-        self.cell = cell
-        step = torch.linspace(0, 1, self._LEVELS)
-        mixing = torch.exp(-((step[:, None] - step) ** 2) / (2 * self._LUMA_SIGMA**2)) + self._LEAK
-        # Rounded as an exported file stores it, so that this is what it computes with.
-        self.register_buffer("mixing", mixing.half().float(), persistent=False)
-
-    def forward(self, luma: Tensor, hints: Tensor) -> Tensor:
-        hats = self._hats(luma)
-        present = hints[:, 2:].clamp(0, 1)
-        known = torch.cat((hints[:, :2] * present, present), dim=1)
-        # (N, levels, 3, h, w): sums over the cells. Half a million places of one colour would still fit float32.
-        grid = torch.stack([F.avg_pool2d(hats * known[:, i : i + 1], self.cell) for i in range(3)], dim=2)
-        grid = torch.einsum("lk,nkchw->nlchw", self.mixing, grid * self.cell**2)
-        height, width = grid.shape[-2:]
-        wanted = self._hats(F.avg_pool2d(luma, self.cell))[:, :, None]
-        total, near = torch.zeros_like(grid[:, 0]), []
-        for sigma, share in zip(self.SIGMAS, self._SHARES, strict=True):
-            rows, columns = (self._blur(hats, length, max(height, width), sigma) for length in (height, width))
-            reached = (wanted * (rows @ grid @ columns)).sum(dim=1)
-            total = total + share * reached
-            near.append(1 - torch.exp(-reached[:, 2:]))
-        return torch.cat((total[:, :2] / (total[:, 2:] + 1e-7), *near), dim=1)
-
-    def _hats(self, luma: Tensor) -> Tensor:
-        """How much a luma belongs to each level: (N, 1, H, W) -> (N, levels, H, W), summing to 1."""
-        level = torch.arange(self._LEVELS, dtype=luma.dtype, device=luma.device).view(1, -1, 1, 1)
-        return (1 - (luma.clamp(0, 1) * (self._LEVELS - 1) - level).abs()).clamp(min=0)
-
-    @staticmethod
-    def _blur(like: Tensor, length: int, longest: int, sigma: float) -> Tensor:
-        """(length, length): a Gaussian of `sigma` times `longest` about each place."""
-        at = torch.arange(length, dtype=like.dtype, device=like.device)
-        return torch.exp(-(((at[:, None] - at) / (sigma * longest)) ** 2) / 2)
-
-
 class Colorizer(nn.Module):
     """Guesses the chroma of a picture from its luma, led by hints and a palette (Zhang et al. 2017, arXiv:1705.02999).
 
     Differs from the paper: the residual encoder-decoder of the denoiser with self-attention at its lowest level, the
-    palette in the first layer, and one of two `head`s: "regression", which gives at each place a colour and how much
-    of the hints' instead of it, or "classification" over bins of a* and b* with the annealed mean (Zhang et al. 2016,
-    arXiv:1603.08511).
+    palette in the first layer, and one of two `head`s: "regression", which guesses a colour at each place and asks the
+    hints for theirs (`HintAttention`), or "classification" over bins of a* and b* with the annealed mean (Zhang et al.
+    2016, arXiv:1603.08511).
 
     `image` (N, 3, H, W), sRGB in [0, 1], of which only L* is used; `hints` (N, 3, H, W): a*/110 and b*/110 where the
     third plane is 1, zeros elsewhere; `palette` (N, palette_size), which counts where `use_palette` (N,) is 1.
     H and W are multiples of `multiple_of`. Returns `ab` (N, 2, H, W), CIELAB; while a classification is in training,
-    the scores of `raw`, which its loss needs.
+    scores of the bins, (N, Q, H / stem, W / stem), which its loss needs.
     """
 
     #: It needs the whole picture: attention has no radius.
@@ -198,7 +140,9 @@ class Colorizer(nn.Module):
         # A start near grey for both heads: what is not known yet should not be coloured.
         nn.init.zeros_(self.body.tail.weight)
         nn.init.zeros_(self.body.tail.bias)  # type: ignore[arg-type]
-        if len(centres):
+        if head == "regression":
+            self.ask = HintAttention(channels[0], stem)
+        else:
             # About how photos spread around grey, with a deviation of 20.
             self.body.tail.bias.data -= centres.square().sum(1) / (2 * 20**2)  # type: ignore[union-attr]
 
@@ -208,35 +152,33 @@ class Colorizer(nn.Module):
         return self.stem * self.body.multiple_of
 
     def forward(self, image: Tensor, hints: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
-        found = self.raw(image, hints, palette, use_palette)
+        luma, hints = lightness(image) / 100, hints.to(image.dtype)
+        spread = self.spread(luma, hints)
+        features = self._features(luma, hints, spread, palette, use_palette)
+        found = self.body.tail(features)
         if self.head == "regression":
-            return self._blended(found, image, hints)
+            near = spread[:, 4:5]
+            return self._blended(F.pixel_shuffle(found, self.stem), features, luma, hints, near)
         return found if self.training else self.expected(found)
 
-    def _blended(self, found: Tensor, image: Tensor, hints: Tensor) -> Tensor:
+    def _blended(self, found: Tensor, features: Tensor, luma: Tensor, hints: Tensor, near: Tensor) -> Tensor:
         """a* and b*, (N, 2, H, W): the guess, the first two planes of `found`, and the hints', the third says where."""
-        spread = self.spread(lightness(image) / 100, hints)
-        carried, near = spread[:, :2], spread[:, 4:5]
+        found, trust = found.to(luma.dtype).split((2, 1), dim=1)
+        # Where hints would be trusted, the guess is held back.
+        guess = torch.tanh(found) * torch.sigmoid(3 - trust)
         # A start at which hints rule where they are near; how far they reach is learned.
-        told = F.interpolate(
-            torch.cat((carried, 6 * near - 3), dim=1),
-            scale_factor=float(self.stem),
-            mode="bilinear",
-            align_corners=False,
-        )
-        share = torch.sigmoid(found[:, 2:].to(told.dtype) + told[:, 2:])
-        return FULL_CHROMA * torch.lerp(torch.tanh(found[:, :2].to(told.dtype)), told[:, :2], share)
+        carried = torch.cat((self.ask(features, luma, hints, guess), 6 * near - 3), dim=1)
+        carried = F.interpolate(carried, scale_factor=float(self.stem), mode="bilinear", align_corners=False)
+        told, echo, left, detail, near = carried.split((2, 2, 1, 1, 1), dim=1)
+        # What the guess says of differences between a place and the hints' own is detail that no hint has.
+        told = told + left * guess + detail * ((1 - left) * guess - echo)
+        return FULL_CHROMA * torch.lerp(guess, told, torch.sigmoid(trust + near)).clamp(-1, 1)
 
-    def raw(self, image: Tensor, hints: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
-        """What the head gives: (N, 3, H, W), see `_blended`, or (N, Q, H / stem, W / stem) scores of the bins.
-
-        Scores are for the loss; `forward` turns either into a* and b*.
-        """
-        luma = lightness(image) / 100
+    def _features(self, luma: Tensor, hints: Tensor, spread: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
+        """What the last layer reads: (N, channels[0], H / stem, W / stem)."""
         # The sky is above: from -1 at the top to 1 at the bottom. A running sum, because its size may be free.
         down = torch.ones_like(luma).cumsum(dim=2)
         down = 2 * (down - 0.5) / down[:, :, -1:] - 1
-        hints = hints.to(luma.dtype)
         x = F.pixel_unshuffle(torch.cat((luma, hints, down), dim=1), self.stem)
         use = use_palette.to(x.dtype).view(-1, 1)
         palette = palette.to(x.dtype).clamp(min=0)
@@ -245,8 +187,7 @@ class Colorizer(nn.Module):
         # The root makes rare colours count beside the greys that fill most pictures.
         told = torch.cat((self.palette((2 * palette).sqrt()) * use, use), dim=1)
         planes = torch.zeros_like(x[:, :1]) + told[:, :, None, None].to(x.dtype)
-        found: Tensor = self.body(torch.cat((x, self.spread(luma, hints), planes), dim=1))
-        return found if self.head == "classification" else F.pixel_shuffle(found, self.stem)
+        return self.body.features(torch.cat((x, spread, planes), dim=1))
 
     def expected(self, scores: Tensor) -> Tensor:
         """a* and b*, (N, 2, H, W), from scores of the bins: their annealed mean, between mode and mean."""

@@ -14,7 +14,7 @@ from training.degrade import Pair
 from training.jpeg import jpeg
 
 #: Sides of the square patches that carry a hint: each odd number up to the last.
-HINT_SIDES = (1, 3, 5)
+HINT_SIDES = (1, 3)
 _NODES = math.isqrt(PALETTE_SIZE - 1)
 # What plates and films saw of linear red, green and blue: panchromatic, orthochromatic, and blue alone.
 _FILMS = ((0.25, 0.60, 0.15), (0.03, 0.50, 0.47), (0.00, 0.10, 0.90))

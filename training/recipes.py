@@ -233,7 +233,7 @@ RECIPES: dict[str, Recipe] = {
         tier="fast",
         network="colorizer",
         hparams={"stem": 4, "channels": (64, 128, 192), "blocks": (1, 1, 2)},
-        degradation=OldPhoto(aged=0.5, hinted=0.5, told=0.35),
+        degradation=OldPhoto(aged=0.5, hinted=0.6, told=0.3),
         loss=chroma_loss,
         figures=colorizing_figures,
         answer="chroma",
@@ -246,7 +246,7 @@ RECIPES: dict[str, Recipe] = {
         working_size=224,
         purpose=_COLORIZE_PURPOSE,
         failures=_COLORIZE_FAILURES,
-        settings=Settings(patches=(96, 128), validate_every=500, muon_learning_rate=0.01, learning_rate=8e-4),
+        settings=Settings(patches=(128, 160), validate_every=500, muon_learning_rate=0.01, learning_rate=8e-4),
         photos=ThumbnailSet,
     ),
     "reproduce-fast": Recipe(

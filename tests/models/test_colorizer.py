@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.colorizer import PALETTE_SIZE, Colorizer, GlobalBlock, HintSpread, bin_centres, lightness, shares_of, to_lab
+from models.colorizer import PALETTE_SIZE, Colorizer, GlobalBlock, bin_centres, lightness, shares_of, to_lab
 
 TINY = {"channels": (8, 8, 8), "blocks": (1, 1, 1), "attention": 1}
 HEADS = ["regression", "classification"]
@@ -137,47 +137,9 @@ def test_the_annealed_mean_of_one_sure_bin_is_its_centre():
     assert torch.allclose(network.expected(scores), network.bins[7].view(1, 2, 1, 1).expand(1, 2, 4, 4))
 
 
-def test_scores_are_one_for_each_bin_at_the_stems_resolution():
-    network = Colorizer(head="classification", **TINY)
-    assert network.raw(**inputs()).shape == (1, len(network.bins), 8, 12)
-
-
-def test_a_classification_in_training_answers_with_its_scores():
-    network = make("classification")
-    assert torch.equal(network.train()(**inputs()), network.raw(**inputs()))
-
-
-def spread(places: dict[tuple[int, int], float], luma: Tensor) -> Tensor:
-    """What HintSpread makes of hints with these a*/110 at these places, each 16 x 16 places of one pixel."""
-    hints = torch.zeros(1, 3, 16, 16)
-    for (row, column), a in places.items():
-        hints[0, :, row, column] = torch.tensor([a, 0.0, 1.0])
-    return HintSpread(1)(luma, hints)[0]
-
-
-def test_one_hint_colours_what_is_near_and_says_how_near_it_is():
-    found = spread({(3, 3): 0.4}, torch.full((1, 1, 16, 16), 0.5))
-    torch.testing.assert_close(found[0, :10, :10], torch.full((10, 10), 0.4), atol=5e-3, rtol=0)
-    # By the widest Gaussian a place is the nearer the fewer pixels lie between.
-    assert found[4, 3, 3] > found[4, 3, 6] > found[4, 15, 15] > 0
-
-
-def test_between_two_hints_the_nearer_rules():
-    found = spread({(3, 3): 0.4, (12, 12): -0.4}, torch.full((1, 1, 16, 16), 0.5))
-    assert found[0, 4, 3] > 0.3
-    assert found[0, 11, 12] < -0.3
-
-
-def test_of_two_hints_that_of_the_same_luma_rules():
-    luma = torch.full((1, 1, 16, 16), 0.2)
-    luma[..., 8:] = 0.9
-    found = spread({(8, 6): 0.4, (8, 11): -0.4}, luma)
-    # Column 8 is nearer to the first hint, but as bright as the second.
-    assert found[0, 8, 8] < -0.3
-
-
-def test_without_hints_nothing_is_spread():
-    assert not spread({}, torch.rand(1, 1, 16, 16)).any()
+def test_a_classification_in_training_answers_with_a_score_for_each_bin_at_the_stems_resolution():
+    network = make("classification").train()
+    assert network(**inputs()).shape == (1, len(network.bins), 8, 12)
 
 
 def test_a_fresh_network_takes_the_hints_where_they_are_near():
@@ -187,6 +149,16 @@ def test_a_fresh_network_takes_the_hints_where_they_are_near():
     found = Colorizer(**TINY)(**given)
     # 0.3 and -0.2 of 110, but for what sigmoid(3) leaves to the guess, which is grey: 5 %.
     torch.testing.assert_close(found[0, :, 7, 7], torch.tensor([33.0, -22.0]), atol=2.0, rtol=0)
+
+
+def test_without_hints_the_guess_stands_alone():
+    network, given = make(), inputs()
+    with torch.no_grad():
+        before = network(**given)
+        for parameter in network.ask.parameters():
+            parameter.add_(1.0)
+        # 1e-4 of 110: the slot for no hint counts 1 whatever else is asked.
+        torch.testing.assert_close(network(**given), before, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -203,11 +175,11 @@ def test_one_batch_can_be_learned_by_heart(head):
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(100):
         optimizer.zero_grad()
-        found = network.raw(**given)
+        found = network(**given)
         if head == "classification":
             loss = -(shares_of(truth[..., ::2, ::2], network.bins) * found.log_softmax(1)).sum(1).mean()
         else:
-            loss = (network(**given) - truth).square().mean() / 110**2
+            loss = (found - truth).square().mean() / 110**2
         loss.backward()
         optimizer.step()
     network.eval()
