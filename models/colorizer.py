@@ -163,13 +163,13 @@ class Colorizer(nn.Module):
 
     def _blended(self, found: Tensor, features: Tensor, luma: Tensor, hints: Tensor, near: Tensor) -> Tensor:
         """a* and b*, (N, 2, H, W): the guess, the first two planes of `found`, and the hints', the third says where."""
-        found, trust = found.to(luma.dtype).split((2, 1), dim=1)
+        found, trust = torch.split(found.to(luma.dtype), [2, 1], dim=1)
         # Where hints would be trusted, the guess is held back.
         guess = torch.tanh(found) * torch.sigmoid(3 - trust)
         # A start at which hints rule where they are near; how far they reach is learned.
         carried = torch.cat((self.ask(features, luma, hints, guess), 6 * near - 3), dim=1)
         carried = F.interpolate(carried, scale_factor=float(self.stem), mode="bilinear", align_corners=False)
-        told, echo, left, detail, near = carried.split((2, 2, 1, 1, 1), dim=1)
+        told, echo, left, detail, near = torch.split(carried, [2, 2, 1, 1, 1], dim=1)
         # What the guess says of differences between a place and the hints' own is detail that no hint has.
         told = told + left * guess + detail * ((1 - left) * guess - echo)
         return FULL_CHROMA * torch.lerp(guess, told, torch.sigmoid(trust + near)).clamp(-1, 1)

@@ -105,6 +105,8 @@ class HintAttention(nn.Module):
     _NONE = -6.0
     #: How much detail is taken at first: a tenth, as a logit.
     _DETAIL = -2.0
+    #: In shares of the longer side: no score survives it, and with no hint at all the slot takes everything.
+    _AWAY = 1e4
     #: A prime above the cells of a picture of 224 x 224, and a step that scatters them.
     _PRIME, _STEP = 4099, 1583
 
@@ -128,7 +130,7 @@ class HintAttention(nn.Module):
         height, width = features.shape[-2:]
         where = self._places(luma)
         # (N, h * w, ...): the places that ask, and what each knows.
-        asking, detail = self.query(features).split((self.heads * (self.width + 4), 1), dim=1)
+        asking, detail = torch.split(self.query(features), [self.heads * (self.width + 4), 1], dim=1)
         asking = asking.flatten(2).transpose(1, 2)
         at = F.avg_pool2d(torch.cat((where, luma), dim=1), self.cell).flatten(2).transpose(1, 2)
         known, present = self._known(where, luma, hints, guess)
@@ -140,10 +142,9 @@ class HintAttention(nn.Module):
         among = self._shares(self._take(asking, chosen), heard.known[..., :3], heard)[..., :-1]
         for _ in range(self.CORRECTIONS):
             carried = carried + (value - among @ carried) * heard.present[:, None]
-        shares = self._shares(asking, at, heard)
+        found = self._shares(asking, at, heard) @ _with_slot(carried)
         heads = asking[..., -self.heads :].transpose(1, 2).softmax(dim=1)[..., None].to(value.dtype)
-        found = torch.cat((shares[..., :-1] @ carried, shares[..., -1:].to(value.dtype)), dim=-1)
-        places: Tensor = (heads * found).sum(dim=1).transpose(1, 2).unflatten(2, (height, width))
+        places = torch.unflatten((heads * found).sum(dim=1).transpose(1, 2), 2, (height, width))
         return torch.cat((places, torch.sigmoid(detail + self._DETAIL).to(places.dtype)), dim=1)
 
     @staticmethod
@@ -175,19 +176,29 @@ class HintAttention(nn.Module):
 
     def _shares(self, asking: Tensor, at: Tensor, heard: _Heard) -> Tensor:
         """What each hint counts for each place, the slot for none last: (N, heads, places, K + 1), sums of 1."""
-        split = [self.heads * self.width] + 4 * [self.heads]
-        query, *own = asking.split(split, dim=2)
-        reach, luma_reach, none = (x.transpose(1, 2)[..., None].to(at.dtype) for x in own[:3])
-        query, keys = (x.unflatten(2, (self.heads, self.width)).transpose(1, 2) for x in (query, heard.keys))
+        query, reach, luma_reach, none, _ = (
+            torch.unflatten(x, 2, (self.heads, -1)).transpose(1, 2)
+            for x in torch.split(asking, [self.heads * self.width] + 4 * [self.heads], dim=2)
+        )
+        keys = torch.unflatten(heard.keys, 2, (self.heads, self.width)).transpose(1, 2)
+        query = torch.cat((query * self.width**-0.5, none + self.none.to(none.dtype)), dim=3)
+        scores = (query @ _with_slot(keys).transpose(2, 3)).to(at.dtype)
         apart = (at[:, :, None] - heard.known[:, None, :, :3]).permute(3, 0, 1, 2)
-        # Not below a fifth of a pixel: a root's slope at nothing is infinite.
-        distance = (apart[0].square() + apart[1].square()).clamp(min=1e-6).sqrt()
-        contrast = apart[2].abs()
+        # Not below a fifth of a pixel: a root's slope at nothing is infinite. What is no hint lies far away.
+        distance = (apart[0].square() + apart[1].square()).clamp(min=1e-6).sqrt() + self._AWAY * (
+            1 - heard.present.transpose(1, 2)
+        )
         number = heard.present.sum(dim=1)[:, None, None].clamp(min=1)
         crowded = self.crowd * (number / self._USUAL).log()
-        scores = (query @ keys.transpose(2, 3) * self.width**-0.5).to(at.dtype)
-        scores = scores - distance[:, None] * (torch.tanh(reach) + crowded - self.reach).exp()
-        scores = scores - contrast[:, None] * (torch.tanh(luma_reach) - self.luma_reach).exp()
-        # Far below what a hint can score, and finite: with no hint at all the slot takes everything.
-        scores = scores - 1e4 * (1 - heard.present.transpose(1, 2)[:, None])
-        return torch.cat((scores, none + self.none), dim=3).softmax(dim=3)
+        for far, slope in (
+            (distance, torch.tanh(reach).to(at.dtype) + crowded - self.reach),
+            (apart[2].abs(), torch.tanh(luma_reach).to(at.dtype) - self.luma_reach),
+        ):
+            scores = torch.addcmul(scores, F.pad(far, (0, 1))[:, None], -slope.exp())
+        return scores.softmax(dim=3)
+
+
+def _with_slot(hints: Tensor) -> Tensor:
+    """(N, heads, K, C) -> (N, heads, K + 1, C + 1): after the hints the slot for none, a number that only it has, 1."""
+    corner = torch.ones_like(hints[:, :, :1, :1])
+    return F.pad(hints, (0, 1, 0, 1)) + F.pad(corner, (hints.shape[3], 0, hints.shape[2], 0))
