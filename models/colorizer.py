@@ -106,6 +106,8 @@ class Colorizer(nn.Module):
 
     #: It needs the whole picture: attention has no radius.
     reach = None
+    #: Chroma from which on a guess is taken for sure, and by how much it may grow for it; see docs/decisions/0003.
+    PLAIN, PLAINER = 13.0, 1.2
 
     bins: Tensor
 
@@ -166,6 +168,8 @@ class Colorizer(nn.Module):
         found, trust = torch.split(found.to(luma.dtype), [2, 1], dim=1)
         # Where hints would be trusted, the guess is held back.
         guess = torch.tanh(found) * torch.sigmoid(3 - trust)
+        if not self.training:
+            guess = self._decided(guess)
         # A start at which hints rule where they are near; how far they reach is learned.
         carried = torch.cat((self.ask(features, luma, hints, guess), 6 * near - 3), dim=1)
         carried = F.interpolate(carried, scale_factor=float(self.stem), mode="bilinear", align_corners=False)
@@ -173,6 +177,15 @@ class Colorizer(nn.Module):
         # What the guess says of differences between a place and the hints' own is detail that no hint has.
         told = told + left * guess + detail * ((1 - left) * guess - echo)
         return FULL_CHROMA * torch.lerp(guess, told, torch.sigmoid(trust + near)).clamp(-1, 1)
+
+    def _decided(self, guess: Tensor) -> Tensor:
+        """The guess, (N, 2, H, W) over FULL_CHROMA, with what is faint made fainter and what is plain made plainer.
+
+        Trained by Huber's loss it is between the mean and the median of what a thing's colour may be: a faint colour
+        stands for doubt, which the eye takes for dirt rather than for grey.
+        """
+        chroma = FULL_CHROMA * guess.square().sum(dim=1, keepdim=True).sqrt()
+        return guess * (chroma / self.PLAIN).clamp(max=self.PLAINER)
 
     def _features(self, luma: Tensor, hints: Tensor, spread: Tensor, palette: Tensor, use_palette: Tensor) -> Tensor:
         """What the last layer reads: (N, channels[0], H / stem, W / stem)."""

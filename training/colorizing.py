@@ -17,9 +17,6 @@ from training.settings import Settings
 #: Where the loss turns from square to straight, in a* and b*. A square aims at the mean of what a thing's colour may
 #: be, a straight line at its median, which for most things is nearly grey.
 _HUBER = 30.0
-#: Weight of the chroma that a picture lacks on the whole. Where the answer is unsure its expected colour is duller than
-#: any that is likely, and the loss above is content with that.
-_DULLNESS = 0.05
 #: Chroma by which the frequency of a colour falls to 1 / e, over photos: what `_rarity` stands on.
 _FALL = 14.0
 #: Share of even weights among the scores' weights (Zhang et al. 2016 have one half).
@@ -37,18 +34,12 @@ def chroma_loss(answers: Tensor, pair: Pair, _: Settings) -> Tensor:
     answers = answers.float()
     if answers.shape[1] == 2:
         error = F.huber_loss(answers, pair.clean, reduction="none", delta=_HUBER)
-        lacking = _chroma(pair.clean).mean(dim=(1, 2)) - _chroma(answers).mean(dim=(1, 2))
-        return error.mean(dim=(1, 2, 3)) / _HUBER + _DULLNESS * lacking.clamp(min=0)
+        return error.mean(dim=(1, 2, 3)) / _HUBER
     truth = F.adaptive_avg_pool2d(pair.clean, (answers.shape[-2], answers.shape[-1]))
     bins = bin_centres().to(truth.device)
     wrong = -(shares_of(truth, bins) * answers.log_softmax(dim=1)).sum(dim=1)
     weight = _rarity(torch.linalg.vector_norm(truth, dim=1))
     return (wrong * weight).mean(dim=(1, 2))
-
-
-def _chroma(ab: Tensor) -> Tensor:
-    """(N, 2, H, W) -> (N, H, W). The root's slope at grey is infinite but for what is added."""
-    return (ab.square().sum(dim=1) + 1e-2).sqrt()
 
 
 def _rarity(chroma: Tensor) -> Tensor:

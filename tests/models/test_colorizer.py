@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -151,6 +153,19 @@ def test_a_fresh_network_takes_the_hints_where_they_are_near():
     torch.testing.assert_close(found[0, :, 7, 7], torch.tensor([33.0, -22.0]), atol=2.0, rtol=0)
 
 
+@pytest.mark.parametrize(("guessed", "answered"), [(0.0, 0.0), (6.5, 3.25), (13.0, 13.0), (15.6, 18.72), (50.0, 60.0)])
+def test_a_faint_guess_is_made_fainter_and_a_plain_one_plainer_but_not_in_training(guessed, answered):
+    network = Colorizer(**TINY)
+    planes = torch.tensor([math.atanh(guessed / 110), 0.0, -20.0])  # a*, b*, and no trust in hints
+    with torch.no_grad():
+        network.body.tail.bias.copy_(planes.repeat_interleave(network.stem**2))
+        # 13 is the chroma that stays; below it a guess shrinks in proportion, above it grows by at most 1.2.
+        for mode, expected in ((True, guessed), (False, answered)):
+            found = network.train(mode)(**inputs())
+            torch.testing.assert_close(found[:, 0], torch.full_like(found[:, 0], expected), atol=1e-3, rtol=0)
+            assert not found[:, 1].any()
+
+
 def test_without_hints_the_guess_stands_alone():
     network, given = make(), inputs()
     with torch.no_grad():
@@ -182,7 +197,8 @@ def test_one_batch_can_be_learned_by_heart(head):
             loss = (found - truth).square().mean() / 110**2
         loss.backward()
         optimizer.step()
-    network.eval()
+    # Outside training a regression makes what it guesses plainer or fainter.
+    network.train(head == "regression")
     # The inner columns: between the two colours the coarser scores are interpolated.
     error = (network(**given) - truth)[..., [0, 1, 2, 5, 6, 7]].abs().mean()
     assert error < 3
