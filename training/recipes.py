@@ -115,9 +115,10 @@ Gives colour to black-and-white photos, sepia and yellowed prints too. Hints put
 that of another photo, sets the mood. The colours are a guess, not a record: a grey says little of what it was."""
 _COLORIZE_FAILURES = (
     "Without hints most photos come out in warm browns; red and blue things do not appear, leaves and skies are faint.",
-    "It was trained for two and a half hours on part of one core, in four runs; longer training is the first to try.",
-    "Colours are weak, a third of a photo's colourfulness; `--strength 1.5` makes them stronger, and errors too.",
-    "With 5 to 50 hints it is as good as spreading them by likeness of luma alone; with 1 and with 100 it is better.",
+    "It was trained for three hours on part of one core, in five runs; longer training is the first to try.",
+    "Colours are weak, four tenths of a photo's colourfulness; `--strength 1.5` makes them stronger, and errors too.",
+    "Where it doubts it stays grey rather than brown: part of a thing can come out grey beside a part in colour.",
+    "Of more than 128 places with a hint, as strokes make them, it asks 128 that lie scattered over them.",
     "A hint reaches things of like luma beside its own; a second hint there puts them right.",
     "Trained on photos of food, flowers, clothes, streets, offices and landscapes of today: other scenes fare worse.",
 )
