@@ -334,8 +334,11 @@ class Planner(Model):
         self, looked: Mapping[str, np.ndarray], before: Sequence[str], state: np.ndarray
     ) -> tuple[str | None, float, np.ndarray]:
         """The next step, None for END: the likeliest that was not taken yet."""
-        scores, sigma, state = self._run_step(looked, before, state)
         open_to = [label for label in self.spec.labels if label not in before]
+        if open_to == [END]:
+            # A run takes as long as a look.
+            return None, 0.0, state
+        scores, sigma, state = self._run_step(looked, before, state)
         name = max(open_to, key=lambda label: scores[self.spec.labels.index(label)])
         return (None if name == END else name), sigma, state
 

@@ -14,7 +14,7 @@ from typing import Any
 from restore.errors import RestoreError
 from training import TrainingError
 from training import settings as settings_module
-from training.evaluations import EVALUATIONS
+from training.evaluations import EVALUATIONS, demand_at_least
 from training.recipes import ALIASES, OTHER_ALIASES, OTHERS, RECIPES, find_network, find_recipe
 
 _RUNS = Path("runs")
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands.add_parser("train", help="train a network on shards, or go on where it stopped"))
     _add_compare(commands.add_parser("compare", help="train variants of a network on an equal budget and time them"))
     _add_marks(commands.add_parser("marks", help="draw the watermarks that unwatermark is trained on"))
+    _add_try(commands.add_parser("try", help="try every order of restorers on damaged photos, for the planner"))
     _add_palettes(commands.add_parser("palettes", help="choose palettes that stand for those of all photos"))
     _add_preview(commands.add_parser("preview", help="look at what a recipe is trained on"))
     _add_eval(commands.add_parser("eval", help="measure models and baselines on a folder of pictures"))
@@ -133,7 +134,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         one = recipes.add_parser(name, help="LeNet-5 on MNIST, published as classify-fast")
         _add_train_digits(one, name)
     for name in ("plan-fast", "plan"):
-        one = recipes.add_parser(name, help="the planner, on photos that are damaged on the way")
+        one = recipes.add_parser(name, help="the planner, on what trying says that photos need")
         _add_train_planner(one, name)
     parser.set_defaults(run_command=lambda args: args.train(args))
 
@@ -186,14 +187,14 @@ def _train_digits(args: argparse.Namespace) -> None:
 def _add_train_planner(parser: argparse.ArgumentParser, name: str) -> None:
     _describe(
         parser,
-        "Train the planner on photos that are damaged as it learns: marked, noisy, grey, or left alone. On the CPU.\n"
-        "Where RUN/last.pt exists, the run goes on. RUN/best.pt is the checkpoint to export.",
-        f"train {name} --data runs/packs/large --minutes 40",
+        "Train the planner on photos on which everything was tried, and on what the installed restorers make of them\n"
+        "by its own plans. On the CPU. Where RUN/last.pt exists, the run goes on. RUN/best.pt is the checkpoint to\n"
+        "export.",
+        f"train {name} --tried runs/tried --minutes 20",
     )
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
     parser.add_argument(
-        "--marks", type=Path, default=_RUNS / "marks", metavar="DIR",
-        help=f"what `marks` wrote (default: {_RUNS / 'marks'})",
+        "--tried", type=Path, default=_RUNS / "tried", metavar="DIR",
+        help=f"what `try` wrote (default: {_RUNS / 'tried'})",
     )  # fmt: skip
     parser.add_argument(
         "--run", type=Path, default=_RUNS / "plan-fast", metavar="DIR",
@@ -207,21 +208,57 @@ def _add_train_planner(parser: argparse.ArgumentParser, name: str) -> None:
 def _train_planner(args: argparse.Namespace) -> None:
     settings = settings_module.overridden(settings_module.PLANNER, vars(args))
     _set_threads(args.threads)
+    from restore.steps import open_tools
+    from training.planner import train_planner
+    from training.tried_cases import load
+
+    cases, held_out = (load(args.tried / split) for split in ("train", "val"))
+    tools = open_tools(device="cpu", threads=args.threads)
+    print(train_planner(cases, held_out, tools, args.run, settings=settings))
+
+
+def _add_try(parser: argparse.ArgumentParser) -> None:
+    _describe(
+        parser,
+        "Damage photos and try every order of the installed restorers on each: what the planner is trained on. Photos\n"
+        "that were tried before, with the same restorers, are kept.",
+        "try --data runs/packs/large --out runs/tried",
+    )
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
+    parser.add_argument(
+        "--marks", type=Path, default=_RUNS / "marks", metavar="DIR",
+        help=f"what `marks` wrote (default: {_RUNS / 'marks'})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=_RUNS / "tried", metavar="DIR", help=f"(default: {_RUNS / 'tried'})"
+    )
+    parser.add_argument(
+        "--number", type=int, default=2000, metavar="N", help="of photos of the train split (default: 2000)"
+    )
+    parser.add_argument("--val", type=int, default=600, metavar="N", help="of photos of the val split (default: 600)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    parser.set_defaults(run_command=_try)
+
+
+def _try(args: argparse.Namespace) -> None:
+    demand_at_least(args, number=1, val=1)
+    _set_threads(args.threads)
     import torch
 
+    from restore.steps import open_tools
     from training.data import PhotoSet
     from training.mark_bank import bank_path, open_bank
-    from training.planner import train_planner
     from training.planner_photos import CaseMaker
+    from training.tried_cases import fill
 
     device = torch.device("cpu")
-    cases, held_out = (
-        CaseMaker(
+    tools = open_tools(device="cpu", threads=args.threads)
+    for seed, (split, number) in enumerate((("train", args.number), ("val", args.val))):
+        maker = CaseMaker(
             photos=PhotoSet.load(args.data, split, device=device), marks=open_bank(bank_path(args.marks, split), device)
         )
-        for split in ("train", "val")
-    )
-    print(train_planner(cases, held_out, args.run, settings=settings))
+        for path in fill(maker, tools, args.out / split, number=number, seed=seed):
+            print(path)
 
 
 def _train_on_photos(args: argparse.Namespace) -> None:

@@ -125,7 +125,7 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
 def _measure_plans(args: argparse.Namespace, command: str) -> Measured:
     from training.planner_eval import measure
 
-    demand_at_least(args, number=1, tried=0, seed=0)
+    demand_at_least(args, number=1, seed=0)
     return measure(args, command)
 
 
@@ -177,8 +177,8 @@ EVALUATIONS: dict[str, Evaluation] = {
     ),
     "plan": Evaluation(
         title="plans that are right, harm to clean photos, and what a plan costs against the best order",
-        description="Print how many plans are right on damaged photos, for how many clean ones a step is planned, and\n"
-        "how far the PSNR falls short of the best order of the installed models, tried out.",
+        description="Print how many plans are what trying every order of the installed models asks for on damaged\n"
+        "photos, for how many clean ones a step is planned, and how far the PSNR falls short of the best order.",
         example="--data ../shared/data --model runs/export/plan-fast.onnx --out report.json",
         add_flags=_plan_flags,
         measure=_measure_plans,

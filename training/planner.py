@@ -1,10 +1,10 @@
-"""Training of the planner: from damaged photos and the steps that mend them, teacher-forced."""
+"""Training of the planner: on what trying says that photos need, and on its own roll-outs."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,112 +12,128 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.planner import Planner
-from restore.look import Look
-from training.loop import Ema
+from restore import store
+from restore.steps import Tool
+from training.loop import Ema, pick_precision
 from training.optimizers import Optimizers
-from training.planner_photos import LABELS, Case, CaseMaker
+from training.planner_photos import LABELS
 from training.report import Report
 from training.runs import Run
 from training.schedule import rate_at
 from training.settings import Settings
+from training.tried_cases import TriedCase
+from training.trying import STEPS, Order
+from training.walks import NONE, Gallery, Lesson, Walk, lesson, mirrored, walk_of
+from training.weights import start_from
 
 RECIPE = "plan-fast"
-#: Cases that are remembered, those that one step makes anew, and those that one step learns from.
-POOL, FRESH, BATCH = 4_000, 6, 36
-#: Cases that are looked at to choose the checkpoint.
-VALIDATION = 150
-#: A step that is not needed does more harm than one that is left out.
-_CAUTION = 2.0
-_SIGMA_SHARE = 0.5
+#: Walks that one step learns from, and how many of them are the planner's own, once there are such.
+BATCH, OWN = 48, 12
+#: Shares of the run after which the planner walks through all cases itself.
+ROLL_OUTS = (0.3, 0.55, 0.8)
+#: What END may be given in serving: the best for the photos of the val split is taken.
+_CAUTIONS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+_FROM_FIRST = 0.6
+_SIGMA_SHARE = 0.3
 _FLOOR = 1 / 255
-#: The most steps that a plan has.
-LONGEST = 3
+_CPU = torch.device("cpu")
+
+#: A plan and the noise's deviation that it names, 0 without.
+Planned = tuple[Order, float]
 
 
-class Lesson(NamedTuple):
-    """N cases as the network takes them, T steps each at the most, and the looks that they share."""
+def planning_loss(network: Planner, batch: Lesson, precision: torch.dtype = torch.float32) -> Tensor:
+    """Mean error of the steps, told those before, and of the noise's deviation in octaves.
 
-    crops: Tensor  # (L, K, 3, S, S) uint8
-    thumbnail: Tensor  # (L, 3, T, T) uint8
-    looked: Tensor  # (N, T) int64: which look each step is told from
-    labels: Tensor  # (N, T) int64, END from the first END on
-    known: Tensor  # (N, T) bool, up to the first END
-    sigma: Tensor  # (N,)
-
-
-def lesson(cases: list[Case], from_first: np.ndarray) -> Lesson:
-    """The batch of some cases; where `from_first` (N,) is true every step is told from the first look alone."""
-    longest = max(len(case.steps) for case in cases) + 1
-    looks: list[Look] = []
-    looked, labels = [], []
-    for case, first in zip(cases, from_first, strict=True):
-        start = len(looks)
-        looks += case.looks[:1] if first else case.looks
-        looked.append([start + (0 if first else min(at, len(case.steps))) for at in range(longest)])
-        labels.append([LABELS.index(step) for step in case.steps] + [0] * (longest - len(case.steps)))
-    lengths = torch.tensor([len(case.steps) for case in cases])
-    return Lesson(
-        torch.from_numpy(np.stack([each.crops for each in looks])),
-        torch.from_numpy(np.stack([each.thumbnail for each in looks])),
-        torch.tensor(looked),
-        torch.tensor(labels),
-        torch.arange(longest) <= lengths[:, None],
-        torch.tensor([case.sigma for case in cases]),
-    )
-
-
-def planning_loss(network: Planner, batch: Lesson) -> Tensor:
-    """Mean error of the steps, told those before (teacher forcing), and of the noise's deviation in octaves."""
-    count, longest = batch.labels.shape
-    seen = network.look(batch.crops.float().div_(255), batch.thumbnail.float().div_(255))
-    previous = torch.full((count,), len(LABELS))
-    state = seen.new_zeros(count, network.features)
-    weights = torch.ones(len(LABELS))
-    weights[0] = _CAUTION
+    `precision` is that of the convolutions.
+    """
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        seen = _seen(network, batch.crops, batch.thumbnail, batch.traits)
+    state = seen.new_zeros(len(batch.labels), network.features)
     loss = seen.new_zeros(())
-    for at in range(longest):
-        scores, sigma, state = network.step(seen[batch.looked[:, at]], previous, state)
+    for at in range(batch.labels.shape[1]):
+        scores, sigma, state = network.step(seen[batch.looked[:, at]], batch.previous[:, at], state)
         known, label = batch.known[:, at], batch.labels[:, at]
-        wrong = F.cross_entropy(scores, label, weights, reduction="none")
+        wrong = F.cross_entropy(scores, label, reduction="none")
         octaves = torch.log2(sigma + _FLOOR) - torch.log2(batch.sigma + _FLOOR)
         error = F.smooth_l1_loss(octaves, torch.zeros_like(octaves), reduction="none")
-        noisy = label == LABELS.index("denoise")
+        # Where trying asks for denoise though no noise was added, nobody knows its level.
+        noisy = (label == LABELS.index("denoise")) & (batch.sigma > 0)
         loss = loss + ((wrong + _SIGMA_SHARE * error * noisy) * known).sum()
-        previous = label
     mean: Tensor = loss / batch.known.sum()
     return mean
 
 
+def _seen(network: Planner, crops: Tensor, thumbnail: Tensor, traits: Tensor) -> Tensor:
+    """What is seen in bytes."""
+    # Features last: on a CPU twice as fast for so few of them.
+    flat = (crops.flatten(0, 1).float() / 255).contiguous(memory_format=torch.channels_last)
+    whole = (thumbnail.float() / 255).contiguous(memory_format=torch.channels_last)
+    return network.look(flat.reshape(crops.shape), whole, traits).float()
+
+
 @torch.no_grad()
-def plans(network: Planner, cases: list[Case]) -> list[tuple[tuple[str, ...], float]]:
-    """The steps that the network plans from the first look, greedily, and the deviation that it found."""
-    found: list[tuple[tuple[str, ...], float]] = []
-    for start in range(0, len(cases), BATCH):
-        batch = lesson(cases[start : start + BATCH], np.ones(len(cases[start : start + BATCH]), bool))
-        seen = network.look(batch.crops.float() / 255, batch.thumbnail.float() / 255)
-        state = seen.new_zeros(len(seen), network.features)
-        previous = torch.full((len(seen),), len(LABELS))
-        rows: list[list[str]] = [[] for _ in range(len(seen))]
-        deviations = [0.0] * len(seen)
-        ended = [False] * len(seen)
-        for _ in range(LONGEST + 1):
-            scores, sigma, state = network.step(seen, previous, state)
-            previous = scores.argmax(dim=1)
-            for row, label in enumerate(previous.tolist()):
-                ended[row] = ended[row] or label == 0 or LABELS[label] in rows[row]
-                if not ended[row]:
-                    rows[row].append(LABELS[label])
-                    if LABELS[label] == "denoise":
-                        deviations[row] = float(sigma[row])
-        found += [(tuple(steps), deviation) for steps, deviation in zip(rows, deviations, strict=True)]
-    return found
+def _seen_in(network: Planner, gallery: Gallery, rows: Sequence[int]) -> Tensor:
+    parts = []
+    for start in range(0, len(rows), BATCH):
+        some = rows[start : start + BATCH]
+        crops, thumbnails = (
+            torch.from_numpy(np.stack([kept[row] for row in some])) for kept in (gallery.crops, gallery.thumbnails)
+        )
+        parts.append(_seen(network, crops, thumbnails, torch.stack([gallery.traits[row] for row in some])))
+    return torch.cat(parts)
 
 
-def figures(network: Planner, cases: list[Case]) -> dict[str, float]:
+@torch.no_grad()
+def decode(network: Planner, seen: Tensor) -> list[Planned]:
+    """The steps that the network, in serving mode, plans from one look each, greedily; none is taken twice."""
+    state = seen.new_zeros(len(seen), network.features)
+    previous = torch.full((len(seen),), NONE)
+    open_to = torch.ones(len(seen), len(LABELS), dtype=torch.bool)
+    rows: list[list[str]] = [[] for _ in seen]
+    deviations = [0.0] * len(seen)
+    for _ in STEPS:
+        scores, sigma, state = network.step(seen, previous, state)
+        previous = scores.where(open_to, -1).argmax(dim=1)
+        # An ended plan stays so.
+        open_to[previous == 0, 1:] = False
+        open_to[torch.arange(len(seen))[previous > 0], previous[previous > 0]] = False
+        for row, label in enumerate(previous.tolist()):
+            if label:
+                rows[row].append(LABELS[label])
+                deviations[row] = float(sigma[row]) if LABELS[label] == "denoise" else deviations[row]
+    return [(tuple(steps), deviation) for steps, deviation in zip(rows, deviations, strict=True)]
+
+
+def plans(network: Planner, gallery: Gallery) -> list[Planned]:
+    """What the network plans for each case at one look."""
+    return decode(network, _seen_in(network, gallery, [gallery.row(i, ()) for i in range(len(gallery.cases))]))
+
+
+@torch.no_grad()
+def roll_outs(network: Planner, gallery: Gallery) -> list[Walk]:
+    """The network's own way through each case: it looks again at what each step that it chose made of the picture."""
+    number = len(gallery.cases)
+    state = torch.zeros(number, network.features)
+    taken: list[Order] = [()] * number
+    going = list(range(number))
+    for _ in STEPS:
+        seen = _seen_in(network, gallery, [gallery.row(index, taken[index]) for index in going])
+        before = torch.tensor([LABELS.index(taken[i][-1]) if taken[i] else NONE for i in going])
+        scores, _, state[going] = network.step(seen, before, state[going])
+        for index, row in zip(going, scores, strict=True):
+            chances = dict(zip(LABELS, row.tolist(), strict=True))
+            taken[index] += (max(chances.keys() - set(taken[index]), key=chances.__getitem__),)
+        going = [index for index in going if taken[index][-1] != LABELS[0]]
+        if not going:
+            break
+    return [walk_of(gallery.cases, i, tuple(s for s in steps if s != LABELS[0])) for i, steps in enumerate(taken)]
+
+
+def figures(planned: Sequence[Planned], cases: Sequence[TriedCase]) -> dict[str, float]:
     """In percent: plans that are right to the last step, and photos that need nothing and get something."""
-    planned = plans(network, cases)
     pairs = list(zip(planned, cases, strict=True))
-    clean = [steps for (steps, _), case in pairs if not case.steps]
+    clean = [steps for (steps, _), case in pairs if not case.damages]
     levels = [abs(found - case.sigma) * 255 for (steps, found), case in pairs if "denoise" in steps and case.sigma]
     return {
         "exact": 100 * float(np.mean([steps == case.steps for (steps, _), case in pairs])),
@@ -126,33 +142,57 @@ def figures(network: Planner, cases: list[Case]) -> dict[str, float]:
     }
 
 
-def train_planner(cases: CaseMaker, held_out: CaseMaker, run: Path, *, settings: Settings) -> Path:
+def new_planner() -> Planner:
+    """A fresh network with the installed watermark remover as its eye for marks."""
+    network = Planner()
+    start_from(store.find("unwatermark"), network.remover)
+    return network
+
+
+def train_planner(
+    cases: Sequence[TriedCase],
+    held_out: Sequence[TriedCase],
+    tools: Mapping[str, Tool],
+    run: Path,
+    *,
+    settings: Settings,
+    network: Planner | None = None,
+) -> Path:
     """Train on the CPU, or take up `run/last.pt`; returns the path of the best checkpoint.
 
-    Each step makes some new cases and learns from those and from remembered ones. `run/best.pt` holds the averaged
-    weights with the highest share of right plans less the share of harm on `held_out`.
+    `tools` carry out what the planner chooses. `run/best.pt` holds the averaged weights with the highest share of
+    right plans less the share of harm on `held_out`, and the caution that is best for them there.
     """
     torch.manual_seed(settings.seed)
-    network = Planner()
+    network = network or new_planner()
     state = Run(RECIPE, {}, run, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
-    resumed = state.resume(torch.device("cpu"), with_other_settings=True)
+    resumed = state.resume(_CPU, with_other_settings=True)
+    network.to(memory_format=torch.channels_last)
     progress = state.progress
     report = Report(run, settings, quiet=False)
-    report.say(f"{RECIPE}, {len(cases.photos)} photos, {sum(p.numel() for p in network.parameters())} parameters")
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    report.say(f"{RECIPE}, {len(cases)} cases, {trained} parameters to train")
     if resumed:
         report.say(f"resumed {run / 'last.pt'} at step {progress.step}")
-    # What is remembered of a case is what was looked at: its pictures would take gigabytes.
-    val = [case._replace(pictures=()) for case in held_out.many(VALIDATION, seed=settings.seed + 1)]
-    pool: list[Case] = []
+    gallery, val = (Gallery(some, tools, torch.no_grad()(network.traits)) for some in (cases, held_out))
+    told = [walk_of(cases, index, case.steps) for index, case in enumerate(cases)]
+    own: list[Walk] = []
+    precision = pick_precision(settings, _CPU)
+    due = list(ROLL_OUTS)
     started = time.monotonic() - progress.elapsed
     saved = time.monotonic()
     try:
         while (fraction := progress.fraction(settings)) < 1.0:
+            if due and fraction >= due[0]:
+                own = [walk for walk in roll_outs(_averaged(state), gallery) if walk.taken != cases[walk.case].steps]
+                due = [share for share in due if share > fraction]
+                report.say(f"step {progress.step}: {len(own)} own ways that differ")
             rng = np.random.default_rng([settings.seed, progress.step])
-            pool += [cases(rng)._replace(pictures=()) for _ in range(FRESH)]
-            del pool[:-POOL]
-            chosen = [pool[index] for index in rng.integers(len(pool), size=BATCH)]
-            loss = planning_loss(network, lesson(chosen, rng.random(BATCH) < 0.6))
+            count = min(OWN, len(own))
+            chosen = [told[index] for index in rng.integers(len(told), size=BATCH - count)]
+            chosen += [own[index] for index in rng.integers(len(own), size=count)] if own else []
+            batch = mirrored(lesson(chosen, gallery, rng.random(BATCH) < _FROM_FIRST), rng)
+            loss = planning_loss(network, batch, precision)
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
             state.optimizers.set_rate(rate_at(fraction, settings))
@@ -172,12 +212,25 @@ def train_planner(cases: CaseMaker, held_out: CaseMaker, run: Path, *, settings:
     return run / "best.pt"
 
 
-def _look(state: Run, val: list[Case], report: Report) -> None:
-    """Validate, and keep the weights if they are the best so far."""
+def _averaged(state: Run) -> Planner:
     network = Planner()
     network.load_state_dict(state.ema.weights)
-    found = figures(network.eval(), val)
-    report.figures(state.progress, found)
-    if found["exact"] - found["harm"] > state.progress.best:
-        state.progress.best = found["exact"] - found["harm"]
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def _look(state: Run, val: Gallery, report: Report) -> None:
+    """Validate, and keep the weights if they are the best so far, with the caution that suits them."""
+    network = _averaged(state)
+    seen = _seen_in(network, val, [val.row(index, ()) for index in range(len(val.cases))])
+    tried: list[tuple[float, float, dict[str, float]]] = []
+    for caution in _CAUTIONS:
+        network.caution.fill_(caution)
+        found = figures(decode(network, seen), val.cases)
+        tried.append((found["exact"] - found["harm"], caution, found))
+    worth, caution, found = max(tried, key=lambda entry: entry[:2])
+    for weights in (state.ema.weights, state.network.state_dict()):
+        weights["caution"].fill_(caution)
+    report.figures(state.progress, found | {"caution": caution})
+    if worth > state.progress.best:
+        state.progress.best = worth
         state.save("best.pt")

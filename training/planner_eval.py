@@ -1,20 +1,21 @@
 """How good plans are, on photos of the test split that are damaged by seed, and on photos that need nothing.
 
-A plan is right where its steps are those that mend the photo, in their order. Regret is the PSNR that a plan falls
-short of the best order of unwatermark and denoise, tried out with the installed models; colour is not counted, since
-it is a guess. Truth is the same photo without mark and noise.
+A plan is right where its steps are those that trying asks for, in their order: see `training.trying`. Beside it stands
+how often it is what was done to the photo, which no restorer may be able to undo. Regret is the PSNR that a plan falls
+short of the best order of unwatermark and denoise with the installed models; colour is not counted, since it is a
+guess. Truth is the same photo without mark and noise.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import collections
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,17 +26,15 @@ from rich.progress import track
 from restore import image as image_module
 from restore.engine import Planner, open_model
 from restore.image import Image
-from restore.reproduce import psnr
 from restore.steps import Step, Tool, carry_out, make_plan, open_tools
 from training.data import PhotoSet, find_photos
 from training.mark_assets import Assets
 from training.marks import draw_mark
-from training.planner_photos import STEPS, Case, CaseMaker, pixels_of
+from training.planner_photos import Case, CaseMaker
+from training.trying import STEPS, Order, Trial, tools_to_try, try_out, wanted
 
 T = TypeVar("T")
 
-#: Equal pictures count as so many dB.
-_MOST_DB = 60.0
 #: Longest side of a drawn mark, as in the pictures that are damaged.
 _MARK_SIDE = 448
 #: Clean photos as they are, and enlarged: files of cameras are softer than photos that were shrunk.
@@ -44,41 +43,64 @@ _TWELVE_MEGAPIXELS = (3000, 4000, 3)
 _TIMED = 5
 
 
+#: Kinds of wrong plans that are told.
+_TOLD = 8
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReport:
     """All that one run measured; shares in [0, 1], dB, levels of 255, milliseconds."""
 
     model: str
     cases: int
+    #: Of plans from one look that are what trying asks for; what `restore auto`, which looks again, then takes; and
+    #: plans that are what was done to the photo.
     exact: float
+    followed: float
+    as_done: float
     set_f1: float
     by_step: Mapping[str, tuple[float, float]]
+    #: The share of the photos with each damage whose plan has its step, needed or not.
+    answered: Mapping[str, float]
+    #: How often trying asked for one thing and another was planned, the commonest first: (asked, planned, number).
+    confusions: Sequence[tuple[str, str, int]]
     #: Shares of clean photos for which a step was planned, and which `restore auto` changed with the installed models.
     harm: Mapping[str, tuple[float, float]]
     sigma_error: float
     regret: Mapping[str, float]
-    tried: int
     with_tools: Sequence[str]
     milliseconds: float
     command: str
 
     def to_markdown(self) -> str:
-        """Three pipe tables."""
-        steps = [f"| {name} | {precision:.1%} | {recall:.1%} |" for name, (precision, recall) in self.by_step.items()]
+        """Four pipe tables."""
+        steps = [
+            f"| {name} | {precision:.1%} | {recall:.1%} | {self.answered[name]:.1%} |"
+            for name, (precision, recall) in self.by_step.items()
+        ]
+        wrong = [f"| {asked} | {planned} | {number} |" for asked, planned, number in self.confusions]
         harm = [f"| {kind} | {planned:.1%} | {changed:.1%} |" for kind, (planned, changed) in self.harm.items()]
         regret = [f"| {way} | {value:.2f} |" for way, value in self.regret.items()]
         said = (
-            f"{self.cases} photos of the test split, a third of them without damage: {self.exact:.1%} of the plans of "
-            f"{self.model} are right to the last step; F1 of the sets of steps {self.set_f1:.3f}; the noise's level is "
-            f"off by {self.sigma_error:.1f} of 255 on average; one look at 12 megapixels takes "
-            f"{self.milliseconds:.0f} ms of CPU time."
+            f"{self.cases} photos of the test split, a third of them without damage. What each needs was found by "
+            f"trying every order of {' and '.join(self.with_tools)}: {self.exact:.1%} of the plans of {self.model} are "
+            f"right to the last step, {self.followed:.1%} as `restore auto` follows them, looking again after each "
+            f"step; {self.as_done:.1%} are what was done to the photo, which not all restorers can undo. F1 of the "
+            f"sets of steps {self.set_f1:.3f}; the noise's level is off by {self.sigma_error:.1f} of 255 on average; "
+            f"one look at 12 megapixels takes {self.milliseconds:.0f} ms of CPU time."
         )
         return "\n".join([
             said,
             "",
-            "| step | precision | recall |",
-            "|---|---|---|",
+            "| step | planned rightly | found where needed | planned where its damage was done |",
+            "|---|---|---|---|",
             *steps,
+            "",
+            "The commonest wrong plans:",
+            "",
+            "| needed | planned | photos |",
+            "|---|---|---|",
+            *wrong,
             "",
             "Whole photos that need nothing:",
             "",
@@ -86,7 +108,7 @@ class PlanReport:
             "|---|---|---|",
             *harm,
             "",
-            f"PSNR below the best order, mean over {self.tried} photos, with {', '.join(self.with_tools)}:",
+            "PSNR below the best order, mean over all:",
             "",
             "| way | dB |",
             "|---|---|",
@@ -100,6 +122,25 @@ class PlanReport:
         return json.dumps(asdict(self) | more, indent=2) + "\n"
 
 
+class Planned(NamedTuple):
+    """A case, what trying says of it, what was planned from one look and what `restore auto` takes of that."""
+
+    case: Case
+    trial: Trial
+    plan: tuple[Step, ...]
+    followed: Order
+
+    @property
+    def needed(self) -> Order:
+        """What trying asks for."""
+        return wanted(self.trial.scores, grey=self.case.grey)
+
+    @property
+    def order(self) -> Order:
+        """The names of the planned steps."""
+        return tuple(step.name for step in self.plan)
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `eval plan`."""
     parser.add_argument(
@@ -108,7 +149,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--model", default="plan", metavar="NAME_OR_PATH", help="(default: the shipped model)")
     parser.add_argument("--number", type=int, default=400, metavar="N", help="of damaged photos (default: 400)")
-    parser.add_argument("--tried", type=int, default=40, metavar="N", help="of them with every order (default: 40)")
     parser.add_argument("--clean", type=int, metavar="N", help="photos that need nothing, at the most (default: all)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the damages (default: 0)")
 
@@ -125,30 +165,27 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
         marks=lambda kind, rng: torch.from_numpy(draw_mark(assets, kind, _MARK_SIDE, rng)).permute(2, 0, 1),
     )
     every_tool = open_tools(device="cpu", threads=args.threads)
-    tools = {name: tool for name, tool in every_tool.items() if name != "colorize"}
-    plans: list[tuple[tuple[Step, ...], Case]] = []
-    scores: dict[str, list[float]] = {}
-    for number, case in enumerate(_tracked(list(maker.many(args.number, seed=args.seed)), "damaged photos")):
-        image = Image(pixels_of(case.pictures[0]))
-        steps = make_plan(image, planner)
-        plans.append((steps, case._replace(pictures=())))
-        if number < args.tried and tools:
-            for way, score in _ways(image, case, steps, tools).items():
-                scores.setdefault(way, []).append(score)
-    best = np.array(scores.pop("best", [0.0]))
-    named = [({step.name for step in steps}, set(case.steps)) for steps, case in plans]
+    tools = tools_to_try(every_tool)
+    done = [
+        _planned(case, planner, tools) for case in _tracked(list(maker.many(args.number, seed=args.seed)), "photos")
+    ]
+    named = [(set(each.order), set(each.needed)) for each in done]
     levels = [
-        255 * abs(step.sigma - case.sigma)
-        for steps, case in plans
-        for step in steps
-        if step.sigma is not None and case.sigma
+        255 * abs(step.sigma - each.case.sigma)
+        for each in done
+        for step in each.plan
+        if step.sigma is not None and each.case.sigma
     ]
     return PlanReport(
         model=planner.spec.name,
-        cases=len(plans),
-        exact=float(np.mean([tuple(step.name for step in steps) == case.steps for steps, case in plans])),
+        cases=len(done),
+        exact=_share(each.order == each.needed for each in done),
+        followed=_share(each.followed == each.needed for each in done),
+        as_done=_share(each.order == each.case.damages for each in done),
         set_f1=float(np.mean([f1(found, true) for found, true in named])),
         by_step={step: _precision_recall(named, step) for step in STEPS},
+        answered={step: _share(step in each.order for each in done if step in each.case.damages) for step in STEPS},
+        confusions=_confusions(done),
         harm={
             "as they are" if factor == 1 else f"enlarged {factor} times": _harm(
                 planner, photos[: args.clean], factor, every_tool
@@ -156,12 +193,62 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
             for factor in ENLARGED
         },
         sigma_error=float(np.mean(levels)) if levels else 0.0,
-        regret={way: float((best - np.array(found)).mean()) for way, found in scores.items()},
-        tried=len(best) if scores else 0,
+        regret=_regret(done),
         with_tools=list(tools),
         milliseconds=_milliseconds(planner),
         command=command,
     )
+
+
+def _planned(case: Case, planner: Planner, tools: Mapping[str, Tool]) -> Planned:
+    trial = try_out(case.picture, case.truth, tools, all_orders=True)
+    plan = make_plan(Image(case.picture), planner)
+    return Planned(case._replace(picture=case.picture[:0], truth=case.truth[:0]), *_followed(trial, plan, planner))
+
+
+def _followed(trial: Trial, plan: tuple[Step, ...], planner: Planner) -> tuple[Trial, tuple[Step, ...], Order]:
+    """The trial without its pictures, the plan, and the steps of it that are taken: see `restore.steps.carry_out`."""
+    taken: Order = ()
+    for step in plan:
+        now = trial.pictures[tuple(name for name in taken if name != "colorize")]
+        if taken and not planner.still_wants(Image(now), taken, step.name):
+            break
+        taken += (step.name,)
+    return trial._replace(pictures={}), plan, taken
+
+
+def _share(holds: Iterable[bool]) -> float:
+    return float(np.mean(list(holds) or [False]))
+
+
+def _confusions(done: Sequence[Planned]) -> list[tuple[str, str, int]]:
+    wrong = collections.Counter(
+        (", ".join(each.needed) or "nothing", ", ".join(each.order) or "nothing")
+        for each in done
+        if each.needed != each.order
+    )
+    return [(*pair, number) for pair, number in wrong.most_common(_TOLD)]
+
+
+def _regret(done: Sequence[Planned]) -> dict[str, float]:
+    """How far below the best each way stays on average, in dB."""
+
+    def lost(each: Planned, order: Order) -> float:
+        scores = each.trial.scores
+        return max(scores.values()) - scores[tuple(name for name in order if name != "colorize")]
+
+    ways: dict[str, list[Order]] = {
+        "the plan": [each.order for each in done],
+        "the plan, followed by `restore auto`": [each.followed for each in done],
+        "what trying asks for": [each.needed for each in done],
+        "what was done to the photo": [each.case.damages for each in done],
+        "everything, in the fixed order": [STEPS] * len(done),
+        "nothing": [()] * len(done),
+    }
+    return {
+        name: float(np.mean([lost(each, order) for each, order in zip(done, orders, strict=True)]))
+        for name, orders in ways.items()
+    }
 
 
 def f1(found: set[str], true: set[str]) -> float:
@@ -173,26 +260,6 @@ def _precision_recall(named: Sequence[tuple[set[str], set[str]]], step: str) -> 
     both = sum(step in found and step in true for found, true in named)
     planned, needed = (sum(step in sets[side] for sets in named) for side in (0, 1))
     return both / max(1, planned), both / max(1, needed)
-
-
-def _ways(image: Image, case: Case, steps: Sequence[Step], tools: Mapping[str, Tool]) -> dict[str, float]:
-    """PSNR in dB of each way with a picture; "best" is the highest over every order of every set of tools."""
-    grey = "colorize" in case.steps
-    truth = pixels_of(case.pictures[-2 if grey else -1])
-    made: dict[tuple[str, ...], Image] = {(): image}
-    for count in range(1, len(tools) + 1):
-        for order in itertools.permutations(tools, count):
-            before = made[order[:-1]]
-            made[order] = carry_out(before, tools, steps=[Step(order[-1])]).image
-    reached = {order: min(psnr(picture.pixels, truth), _MOST_DB) for order, picture in made.items()}
-    planned = tuple(step.name for step in steps if step.name in tools)
-    everything = tuple(name for name in STEPS if name in tools)
-    return {
-        "best": max(reached.values()),
-        "the plan": reached[planned],
-        "everything, in the fixed order": reached[everything],
-        "nothing": reached[()],
-    }
 
 
 def _harm(planner: Planner, photos: Sequence[Image], factor: int, tools: Mapping[str, Tool]) -> tuple[float, float]:

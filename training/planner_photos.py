@@ -1,7 +1,6 @@
-"""Photos that need something, and photos that do not, each with the steps that mend it and what is seen on the way.
+"""Photos with marks, noise and lost colour, and photos that need nothing, each with the same photo without them.
 
-The labels follow from how a photo was damaged: `unwatermark`, `denoise`, `colorize`, in this order, each where its
-damage is there. After a step the same photo is made again without that damage.
+What was done to a photo is not yet what it needs: see `training.trying`.
 """
 
 from __future__ import annotations
@@ -15,18 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restore.look import Look, look
 from training.data import PhotoSet
 from training.degrade import add_gaussian_noise
 from training.jpeg import jpeg
 from training.photo_noise import blur, film_grain, sensor_noise
+from training.trying import STEPS
 from training.watermarks import Planes, Source, random_marks
 
-#: The steps in the order in which they are taken; END is label 0.
-STEPS = ("unwatermark", "denoise", "colorize")
+#: END is label 0.
 LABELS = ("end", *STEPS)
 #: What a look holds; the planner's inputs are made to it.
-CROPS, CROP, THUMBNAIL = 8, 48, 144
+CROPS, CROP, THUMBNAIL = 8, 48, 192
 #: Of 255: noise below the first is none, noise between them is drawn again, since either answer would be right.
 NO_NOISE, PLAIN_NOISE = 1.2, 3.0
 _STRONGEST = 55.0
@@ -38,15 +36,21 @@ Change = Callable[[Tensor], Tensor]
 
 
 class Case(NamedTuple):
-    """One photo: its steps, the noise's deviation on the [0, 1] scale (0 without), and a look before each step and END.
+    """One photo: what was done to it, in the order of STEPS by the step that is meant for it, and how it should be.
 
-    `pictures` are those that were looked at, (3, H, W) in [0, 1]: the last is without any damage.
+    `sigma` is the noise's deviation on the [0, 1] scale, 0 without. Both pictures are (H, W, 3) uint8; the truth has
+    neither mark nor noise. Where colour was lost it lacks it too: that is all a plan can be measured by.
     """
 
-    steps: tuple[str, ...]
+    damages: tuple[str, ...]
     sigma: float
-    looks: tuple[Look, ...]
-    pictures: tuple[Tensor, ...]
+    picture: np.ndarray
+    truth: np.ndarray
+
+    @property
+    def grey(self) -> bool:
+        """Whether it lost its colour."""
+        return "colorize" in self.damages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +102,8 @@ class CaseMaker:
             sigma = float((made(()) - made(("denoise",))).square().mean().sqrt())
             if sigma * 255 < PLAIN_NOISE:
                 return None
-        steps = tuple(step for step in STEPS if step in changes)
-        pictures = tuple(made(steps[:done]) for done in range(len(steps) + 1))
-        looks = tuple(look(pixels_of(picture), crops=CROPS, side=CROP, thumbnail=THUMBNAIL) for picture in pictures)
-        return Case(steps, sigma, looks, pictures)
+        damages = tuple(step for step in STEPS if step in changes)
+        return Case(damages, sigma, pixels_of(made(())), pixels_of(made(("unwatermark", "denoise"))))
 
     def many(self, number: int, *, seed: int) -> Iterator[Case]:
         """So many cases, each from a chance of its own."""

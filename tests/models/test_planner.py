@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from models.planner import FEATURES, Planner
+from models.unwatermark import Decomposition
 
 NONE = 4
 
@@ -19,7 +22,7 @@ def network() -> Planner:
 
 def seen(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     rng = torch.Generator().manual_seed(1)
-    return torch.rand(count, 8, 3, 48, 48, generator=rng), torch.rand(count, 3, 144, 144, generator=rng)
+    return torch.rand(count, 8, 3, 48, 48, generator=rng), torch.rand(count, 3, 192, 192, generator=rng)
 
 
 def begin(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,9 +55,9 @@ def test_the_step_before_and_the_state_are_heard(network):
 
 
 def test_other_sizes_of_crops_and_thumbnails_are_taken():
-    network = Planner(crop=32, thumbnail=112, labels=3)
+    network = Planner(crop=32, thumbnail=160, labels=3)
     scores, _, _ = network(
-        torch.rand(2, 5, 3, 32, 32), torch.rand(2, 3, 112, 112), torch.tensor([3, 3]), torch.zeros(2, FEATURES)
+        torch.rand(2, 5, 3, 32, 32), torch.rand(2, 3, 160, 160), torch.tensor([3, 3]), torch.zeros(2, FEATURES)
     )
     assert scores.shape == (2, 3)
 
@@ -65,7 +68,7 @@ def test_it_can_learn_which_of_two_pictures_is_noisy_and_how_much():
     rng = torch.Generator().manual_seed(0)
     levels = torch.tensor([0.0, 0.08] * 6)
     crops = 0.5 + levels.view(-1, 1, 1, 1, 1) * torch.randn(12, 8, 3, 48, 48, generator=rng)
-    thumbnail = torch.full((12, 3, 144, 144), 0.5)
+    thumbnail = torch.full((12, 3, 192, 192), 0.5)
     labels = torch.tensor([0, 2] * 6)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     for _ in range(40):
@@ -80,6 +83,23 @@ def test_it_can_learn_which_of_two_pictures_is_noisy_and_how_much():
 
 
 def test_in_serving_caution_speaks_for_the_end_alone(network):
+    network.caution.fill_(1.5)
     scores = network.train()(*seen(), *begin())[0]
-    scores[:, 0] += network.caution
+    scores[:, 0] += 1.5
     torch.testing.assert_close(network.eval()(*seen(), *begin())[0], scores.softmax(dim=1))
+
+
+def test_the_remover_inside_is_not_trained_and_says_whether_there_is_a_mark(network):
+    assert not any(p.requires_grad for p in network.remover.parameters())
+    thumbnail = torch.full((2, 3, 192, 192), 0.5)
+    # A remover that takes whatever is bright for a mark.
+    network.remover.decompose = lambda image, mask_in, use_mask: Decomposition(
+        image, (image[:, :1] > 0.8).float(), 20 * image[:, :1] - 16, image
+    )
+    thumbnail[1, :, 64:96, 32:64] = 1.0
+    without, marked = network.traits(thumbnail)
+    # The mean logit is 20 * 0.5 - 16 = -6 without and 4 on the mark, for squares of 8, 16 and 32 alike; told by 4.
+    torch.testing.assert_close(without[:3], torch.full((3,), -1.5))
+    torch.testing.assert_close(marked[:3], torch.full((3,), 1.0))
+    # A 36th of the picture.
+    assert marked[3].item() == pytest.approx(math.log(1 / 36 + 1e-4) / 4, abs=1e-4)

@@ -1,0 +1,134 @@
+"""Damaged photos on which everything was tried once: kept on disk, since trying costs more than learning from it.
+
+A file holds some dozens of cases of one split. It says which restorers were tried and is made again once others are
+installed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from restore import store
+from restore.steps import Tool
+from training import TrainingError
+from training.planner_photos import CaseMaker
+from training.trying import ORDERS, STEPS, Order, Trial, tools_to_try, try_out, wanted
+
+#: Cases in one file: lost, at the most, where the making is stopped.
+_PER_FILE = 50
+
+
+class TriedCase(NamedTuple):
+    """A damaged photo and what trying said; see `Case` and `Trial`."""
+
+    damages: Order
+    sigma: float
+    trial: Trial
+
+    @property
+    def grey(self) -> bool:
+        """Whether it lost its colour."""
+        return "colorize" in self.damages
+
+    @property
+    def steps(self) -> Order:
+        """What it needs."""
+        return self.after(())
+
+    def after(self, taken: Order) -> Order:
+        """What it still needs after some steps."""
+        return wanted(self.trial.scores, taken, grey=self.grey)
+
+
+def restorers() -> dict[str, str]:
+    """The SHA-256 of each model that is tried, by its name."""
+    return {
+        entry.name: entry.sha256
+        for entry in store.entries()
+        if entry.task in STEPS and entry.tier == store.DEFAULT_TIER
+    }  # fmt: skip
+
+
+def fill(maker: CaseMaker, tools: Mapping[str, Tool], folder: Path, *, number: int, seed: int) -> Iterator[Path]:
+    """Make and try so many cases; yields each file as it is there.
+
+    Files that are there already, made with the same seed and restorers, are kept; others go. Raises TrainingError
+    where a restorer is missing.
+    """
+    tools = tools_to_try(tools)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.npz"):
+        about = _about(path)["made_of"]
+        if about["restorers"] != restorers() or about["seed"] != seed:
+            path.unlink()
+    for start in range(0, number, _PER_FILE):
+        path = folder / f"{start:06d}.npz"
+        indices = range(start, min(number, start + _PER_FILE))
+        made_of = {"restorers": restorers(), "seed": seed, "cases": len(indices)}
+        if not (path.is_file() and _about(path)["made_of"] == made_of):
+            _write(path, made_of, [_tried(maker, tools, np.random.default_rng([seed, index])) for index in indices])
+        yield path
+
+
+def _tried(maker: CaseMaker, tools: Mapping[str, Tool], rng: np.random.Generator) -> TriedCase:
+    case = maker(rng)
+    return TriedCase(case.damages, case.sigma, try_out(case.picture, case.truth, tools))
+
+
+def _write(path: Path, made_of: Mapping[str, Any], cases: list[TriedCase]) -> None:
+    rows, parts, at = [], [], 0
+    for case in cases:
+        places: dict[int, list[int]] = {}
+        for picture in case.trial.pictures.values():
+            if id(picture) not in places:
+                places[id(picture)] = [at, *picture.shape[:2]]
+                parts.append(picture.reshape(-1))
+                at += picture.size
+        orders = {",".join(o): [s, *places[id(case.trial.pictures[o])]] for o, s in case.trial.scores.items()}
+        rows.append({"damages": case.damages, "sigma": case.sigma, "orders": orders})
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, about=np.array(json.dumps({"made_of": made_of, "cases": rows})), pixels=np.concatenate(parts))
+    partial.replace(path)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    with np.load(path) as held:
+        about: dict[str, Any] = json.loads(str(held["about"]))
+    return about
+
+
+def load(folder: Path) -> list[TriedCase]:
+    """All cases of a folder that `fill` filled, in their order.
+
+    Raises TrainingError where there is none, and where others than the installed restorers were tried.
+    """
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise TrainingError(f"{folder}: no tried photos here. Make some: python -m training try --data PACKS")
+    for path in paths:
+        if _about(path)["made_of"]["restorers"] != restorers():
+            raise TrainingError(f"{path}: other restorers than the installed ones were tried. Run `try` again.")
+    return [case for path in paths for case in _read(path)]
+
+
+def _read(path: Path) -> Iterator[TriedCase]:
+    with np.load(path) as held:
+        about, pixels = json.loads(str(held["about"])), held["pixels"]
+    for row in about["cases"]:
+        scores: dict[Order, float] = {}
+        pictures: dict[Order, np.ndarray] = {}
+        shared: dict[int, np.ndarray] = {}
+        for order in ORDERS:
+            if ",".join(order) not in row["orders"]:
+                continue
+            score, at, height, width = row["orders"][",".join(order)]
+            scores[order] = score
+            picture = pixels[at : at + height * width * 3].reshape(height, width, 3)
+            pictures[order] = shared.setdefault(at, picture)
+        yield TriedCase(tuple(row["damages"]), row["sigma"], Trial(scores, pictures))
