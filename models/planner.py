@@ -15,6 +15,8 @@ from models.unwatermark import WatermarkRemover
 _GAIN = 8.0
 #: Of the state that is carried from step to step.
 FEATURES = 96
+#: Share of what is seen that a step of training does without: tried photos are few.
+_LEFT_OUT = 0.2
 #: What a fresh network guesses, in [0, 1].
 _USUAL_SIGMA = 0.05
 #: Squares of the thumbnail over which the remover's logits are averaged: where the highest mean is high, it is sure.
@@ -63,6 +65,7 @@ class Planner(nn.Module):
         self.remover.requires_grad_(requires_grad=False)
         self.mark = nn.Linear(MARK_TRAITS, features)
         self.embed = nn.Embedding(labels + 1, 16)
+        self.dropout = nn.Dropout(_LEFT_OUT)
         # Of the crops the mean, the most and the least; the thumbnail; its mark; the step before.
         self.cell = nn.GRUCell(5 * features + 16, features)
         self.scores = nn.Linear(features, labels)
@@ -75,6 +78,11 @@ class Planner(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         seen = self.look(crops, thumbnail, self.traits(thumbnail))
         return self.step(seen, previous, state)
+
+    def keep_eye_for_noise(self) -> None:
+        """Train what looks at crops no further."""
+        self.near.requires_grad_(requires_grad=False)
+        self.each.requires_grad_(requires_grad=False)
 
     def look(self, crops: Tensor, thumbnail: Tensor, traits: Tensor) -> Tensor:
         """What is seen of a picture: (N, 5 * features). `traits` are those of the thumbnail."""
@@ -101,7 +109,7 @@ class Planner(nn.Module):
 
     def step(self, seen: Tensor, previous: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step of the plan from what is seen, as `forward` returns it."""
-        state = self.cell(torch.cat((seen, self.embed(previous)), dim=1), state)
+        state = self.cell(torch.cat((self.dropout(seen), self.embed(previous)), dim=1), state)
         scores = self.scores(state)
         crops = seen[:, : 3 * self.features]
         sigma = self.log_sigma(torch.cat((state, crops), dim=1)).squeeze(1).clamp(-8, 0).exp()

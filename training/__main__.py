@@ -200,6 +200,10 @@ def _add_train_planner(parser: argparse.ArgumentParser, name: str) -> None:
         "--run", type=Path, default=_RUNS / "plan-fast", metavar="DIR",
         help=f"checkpoints and log (default: {_RUNS / 'plan-fast'})",
     )  # fmt: skip
+    parser.add_argument(
+        "--start-from", type=Path, metavar="FILE",
+        help="begin a fresh run with all that fits of an earlier planner's checkpoint",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
     settings_module.add_flags(parser, settings_module.PLANNER)
     parser.set_defaults(train=_train_planner)
@@ -208,13 +212,17 @@ def _add_train_planner(parser: argparse.ArgumentParser, name: str) -> None:
 def _train_planner(args: argparse.Namespace) -> None:
     settings = settings_module.overridden(settings_module.PLANNER, vars(args))
     _set_threads(args.threads)
+    import torch
+
     from restore.steps import open_tools
-    from training.planner import train_planner
+    from training.planner import new_planner, train_planner
     from training.tried_cases import load
 
+    torch.manual_seed(settings.seed)
     cases, held_out = (load(args.tried / split) for split in ("train", "val"))
     tools = open_tools(device="cpu", threads=args.threads)
-    print(train_planner(cases, held_out, tools, args.run, settings=settings))
+    network = new_planner(args.start_from)
+    print(train_planner(cases, held_out, tools, args.run, settings=settings, network=network))
 
 
 def _add_try(parser: argparse.ArgumentParser) -> None:

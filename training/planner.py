@@ -24,17 +24,17 @@ from training.settings import Settings
 from training.tried_cases import TriedCase
 from training.trying import STEPS, Order
 from training.walks import NONE, Gallery, Lesson, Walk, lesson, mirrored, walk_of
-from training.weights import start_from
+from training.weights import load_checkpoint, start_from
 
 RECIPE = "plan-fast"
 #: Walks that one step learns from, and how many of them are the planner's own, once there are such.
-BATCH, OWN = 48, 12
+BATCH, OWN = 36, 9
 #: Shares of the run after which the planner walks through all cases itself.
 ROLL_OUTS = (0.3, 0.55, 0.8)
 #: What END may be given in serving: the best for the photos of the val split is taken.
 _CAUTIONS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 _FROM_FIRST = 0.6
-_SIGMA_SHARE = 0.3
+_SIGMA_SHARE = 0.5
 _FLOOR = 1 / 255
 _CPU = torch.device("cpu")
 
@@ -66,10 +66,7 @@ def planning_loss(network: Planner, batch: Lesson, precision: torch.dtype = torc
 
 def _seen(network: Planner, crops: Tensor, thumbnail: Tensor, traits: Tensor) -> Tensor:
     """What is seen in bytes."""
-    # Features last: on a CPU twice as fast for so few of them.
-    flat = (crops.flatten(0, 1).float() / 255).contiguous(memory_format=torch.channels_last)
-    whole = (thumbnail.float() / 255).contiguous(memory_format=torch.channels_last)
-    return network.look(flat.reshape(crops.shape), whole, traits).float()
+    return network.look(crops.float() / 255, thumbnail.float() / 255, traits).float()
 
 
 @torch.no_grad()
@@ -142,9 +139,19 @@ def figures(planned: Sequence[Planned], cases: Sequence[TriedCase]) -> dict[str,
     }
 
 
-def new_planner() -> Planner:
-    """A fresh network with the installed watermark remover as its eye for marks."""
+def new_planner(start: Path | None = None) -> Planner:
+    """A network with the installed watermark remover as its eye for marks.
+
+    With `start`, a planner's checkpoint, all of its own weights that still fit are taken from there, the rest is fresh,
+    and what sees noise stays as it is: noise looks as it did, whatever the labels mean. A thousand tried photos are too
+    few to learn it from; docs/decisions say what that costs.
+    """
     network = Planner()
+    if start:
+        places, old = network.state_dict(), load_checkpoint(start, _CPU)["ema"]
+        fits = {name: w for name, w in old.items() if name in places and places[name].shape == w.shape}
+        network.load_state_dict(fits, strict=False)
+        network.keep_eye_for_noise()
     start_from(store.find("unwatermark"), network.remover)
     return network
 
@@ -156,17 +163,16 @@ def train_planner(
     run: Path,
     *,
     settings: Settings,
-    network: Planner | None = None,
+    network: Planner,
 ) -> Path:
-    """Train on the CPU, or take up `run/last.pt`; returns the path of the best checkpoint.
+    """Train `network` on the CPU, or take up `run/last.pt`; returns the path of the best checkpoint.
 
     `tools` carry out what the planner chooses. `run/best.pt` holds the averaged weights with the highest share of
     right plans less the share of harm on `held_out`, and the caution that is best for them there.
     """
-    torch.manual_seed(settings.seed)
-    network = network or new_planner()
     state = Run(RECIPE, {}, run, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
     resumed = state.resume(_CPU, with_other_settings=True)
+    # Features last: on a CPU twice as fast for so few of them.
     network.to(memory_format=torch.channels_last)
     progress = state.progress
     report = Report(run, settings, quiet=False)
@@ -174,10 +180,16 @@ def train_planner(
     report.say(f"{RECIPE}, {len(cases)} cases, {trained} parameters to train")
     if resumed:
         report.say(f"resumed {run / 'last.pt'} at step {progress.step}")
-    gallery, val = (Gallery(some, tools, torch.no_grad()(network.traits)) for some in (cases, held_out))
+    precision = pick_precision(settings, _CPU)
+
+    @torch.no_grad()
+    def traits(thumbnail: Tensor) -> Tensor:
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            return network.traits(thumbnail).float()
+
+    gallery, val = (Gallery(some, tools, traits) for some in (cases, held_out))
     told = [walk_of(cases, index, case.steps) for index, case in enumerate(cases)]
     own: list[Walk] = []
-    precision = pick_precision(settings, _CPU)
     due = list(ROLL_OUTS)
     started = time.monotonic() - progress.elapsed
     saved = time.monotonic()

@@ -185,7 +185,7 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
         set_f1=float(np.mean([f1(found, true) for found, true in named])),
         by_step={step: _precision_recall(named, step) for step in STEPS},
         answered={step: _share(step in each.order for each in done if step in each.case.damages) for step in STEPS},
-        confusions=_confusions(done),
+        confusions=confusions_of(done),
         harm={
             "as they are" if factor == 1 else f"enlarged {factor} times": _harm(
                 planner, photos[: args.clean], factor, every_tool
@@ -193,7 +193,7 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
             for factor in ENLARGED
         },
         sigma_error=float(np.mean(levels)) if levels else 0.0,
-        regret=_regret(done),
+        regret=regrets(done),
         with_tools=list(tools),
         milliseconds=_milliseconds(planner),
         command=command,
@@ -203,25 +203,30 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
 def _planned(case: Case, planner: Planner, tools: Mapping[str, Tool]) -> Planned:
     trial = try_out(case.picture, case.truth, tools, all_orders=True)
     plan = make_plan(Image(case.picture), planner)
-    return Planned(case._replace(picture=case.picture[:0], truth=case.truth[:0]), *_followed(trial, plan, planner))
+    blank = case.picture[:0]
+    return Planned(
+        case._replace(picture=blank, truth=blank), trial._replace(pictures={}), plan,
+        followed(trial.pictures, plan, planner),
+    )  # fmt: skip
 
 
-def _followed(trial: Trial, plan: tuple[Step, ...], planner: Planner) -> tuple[Trial, tuple[Step, ...], Order]:
-    """The trial without its pictures, the plan, and the steps of it that are taken: see `restore.steps.carry_out`."""
+def followed(pictures: Mapping[Order, np.ndarray], plan: Sequence[Step], planner: Planner) -> Order:
+    """The steps of a plan that are taken, as by `restore.steps.carry_out`; `pictures` are what was tried."""
     taken: Order = ()
     for step in plan:
-        now = trial.pictures[tuple(name for name in taken if name != "colorize")]
+        now = pictures[tuple(name for name in taken if name != "colorize")]
         if taken and not planner.still_wants(Image(now), taken, step.name):
             break
         taken += (step.name,)
-    return trial._replace(pictures={}), plan, taken
+    return taken
 
 
 def _share(holds: Iterable[bool]) -> float:
     return float(np.mean(list(holds) or [False]))
 
 
-def _confusions(done: Sequence[Planned]) -> list[tuple[str, str, int]]:
+def confusions_of(done: Sequence[Planned]) -> list[tuple[str, str, int]]:
+    """What was needed and what was planned instead, and for how many photos: the commonest first."""
     wrong = collections.Counter(
         (", ".join(each.needed) or "nothing", ", ".join(each.order) or "nothing")
         for each in done
@@ -230,7 +235,7 @@ def _confusions(done: Sequence[Planned]) -> list[tuple[str, str, int]]:
     return [(*pair, number) for pair, number in wrong.most_common(_TOLD)]
 
 
-def _regret(done: Sequence[Planned]) -> dict[str, float]:
+def regrets(done: Sequence[Planned]) -> dict[str, float]:
     """How far below the best each way stays on average, in dB."""
 
     def lost(each: Planned, order: Order) -> float:

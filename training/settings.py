@@ -116,6 +116,6 @@ def _shown(value: object) -> str:
 
 #: The planner's own: it learns from looks at whole photos, so neither pixels nor patches count.
 PLANNER = Settings(
-    minutes=0.0, steps=6_000, optimizer="adamw", learning_rate=1.5e-3, weight_decay=1e-3, warmup=0.03, ema=0.995,
-    validate_every=250, pixels=48, patches=(48,),
+    minutes=0.0, steps=2_000, optimizer="adamw", learning_rate=1.5e-3, weight_decay=1e-3, warmup=0.03, ema=0.995,
+    validate_every=200, pixels=48, patches=(48,),
 )  # fmt: skip

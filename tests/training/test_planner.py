@@ -15,8 +15,7 @@ from restore.image import Image
 from training import planner
 from training.__main__ import main
 from training.data import PhotoSet
-from training.planner import figures, planning_loss, plans, roll_outs, train_planner
-from training.planner_eval import f1
+from training.planner import figures, new_planner, planning_loss, plans, roll_outs, train_planner
 from training.planner_photos import LABELS, PLAIN_NOISE, STEPS, Case, CaseMaker
 from training.settings import PLANNER
 from training.tried_cases import TriedCase
@@ -166,6 +165,7 @@ def test_mirrored_pictures_are_the_same_pictures(tried, gallery):
 
 def test_what_lies_behind_the_end_does_not_count(tried, gallery):
     network = Planner()
+    network.dropout.p = 0
     batch = lesson([walk_of(tried, i, tried[i].steps) for i in range(6)], gallery, np.zeros(6, bool))
     other = batch._replace(labels=batch.labels.masked_fill(~batch.known, 3))
     torch.testing.assert_close(planning_loss(network, other), planning_loss(network, batch))
@@ -225,6 +225,15 @@ def test_training_writes_a_checkpoint_rolls_out_and_goes_on(tried, checkpoint):
     assert torch.load(checkpoint.parent / "last.pt", weights_only=True)["progress"]["step"] == 5
 
 
+def test_a_planner_can_start_from_an_earlier_one_but_its_eye_is_the_installed_remover(checkpoint):
+    old = torch.load(checkpoint, weights_only=True)["ema"]
+    fresh, started = new_planner().state_dict(), new_planner(checkpoint).state_dict()
+    for name, weights in started.items():
+        own = not name.startswith("remover.")
+        assert torch.equal(weights, old[name] if own else fresh[name]), name
+    assert not torch.equal(old["remover.body.head.weight"], fresh["remover.body.head.weight"])
+
+
 def test_the_exported_planner_plans_as_torch_does(checkpoint, tried, tmp_path):
     assert main(["export", "plan", str(checkpoint), "--out", str(tmp_path)]) == 0
     opened = open_model(tmp_path / "plan-fast.onnx", kind=OpenedPlanner, device="cpu")
@@ -239,13 +248,6 @@ def test_the_exported_planner_plans_as_torch_does(checkpoint, tried, tmp_path):
         assert tuple(name for name, _ in planned) == steps
         if D in steps:
             assert dict(planned)[D] == pytest.approx(sigma, abs=1e-4)
-
-
-def test_f1_of_two_sets_of_steps():
-    assert f1(set(), set()) == 1
-    assert f1({"denoise"}, set()) == 0
-    # One of two found, nothing too much: 2 * 1 / (1 + 2).
-    assert f1({"denoise"}, {"denoise", "colorize"}) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""What plans cost, which are wrong, and what `restore auto` takes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from restore.steps import Step
+from training.planner_eval import Planned, confusions_of, f1, followed, regrets
+from training.planner_photos import Case
+from training.trying import ORDERS, Trial
+
+U, D, C = "unwatermark", "denoise", "colorize"
+NOTHING = np.zeros((0, 0, 3), np.uint8)
+
+
+def planned(damages, reached, plan, taken) -> Planned:
+    scores = dict(zip(ORDERS, reached, strict=True))
+    return Planned(Case(damages, 0.0, NOTHING, NOTHING), Trial(scores, {}), tuple(Step(name) for name in plan), taken)
+
+
+@pytest.fixture
+def three() -> list[Planned]:
+    return [
+        # A mark that only helps behind the denoiser; the plan does both, `restore auto` stops behind the first.
+        planned((U, D, C), (20.0, 20.0, 22.0, 22.0, 24.0), (D, U, C), (D,)),
+        # A mark that cannot be taken off.
+        planned((U,), (30.0, 25.0, 30.0, 25.0, 25.0), (U,), (U,)),
+        planned((), (60.0, 60.0, 40.0, 40.0, 40.0), (), ()),
+    ]
+
+
+def test_regret_is_what_a_way_stays_below_the_best_order_on_average(three):
+    found = regrets(three)
+    # 0, 5 and 0 dB below 24, 30 and 60.
+    assert found["the plan"] == pytest.approx(5 / 3)
+    assert found["the plan, followed by `restore auto`"] == pytest.approx((2 + 5 + 0) / 3)
+    assert found["what trying asks for"] == 0
+    assert found["what was done to the photo"] == pytest.approx((2 + 5 + 0) / 3)
+    assert found["everything, in the fixed order"] == pytest.approx((2 + 5 + 20) / 3)
+    assert found["nothing"] == pytest.approx((4 + 0 + 0) / 3)
+
+
+def test_wrong_plans_are_counted_by_what_was_needed_and_planned(three):
+    assert confusions_of(three) == [("nothing", "unwatermark", 1)]
+    assert confusions_of([*three, three[1]]) == [("nothing", "unwatermark", 2)]
+
+
+class LooksAgain:
+    """Wants a step as long as the picture is dark."""
+
+    def still_wants(self, image, before, step):
+        return image.pixels.max() < 100
+
+
+def test_a_plan_is_followed_until_the_planner_no_longer_wants_the_next_step():
+    dark, bright = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 200, np.uint8)
+    pictures = dict(zip(ORDERS, (dark, dark, bright, dark, bright), strict=True))
+    plan = (Step(U), Step(D), Step(C))
+    assert followed(pictures, plan, LooksAgain()) == (U, D, C)
+    assert followed(pictures, (Step(D), Step(C)), LooksAgain()) == (D,)
+    assert followed(pictures, (), LooksAgain()) == ()
+
+
+def test_f1_of_two_sets_of_steps():
+    assert f1(set(), set()) == 1
+    assert f1({"denoise"}, set()) == 0
+    # One of two found, nothing too much: 2 * 1 / (1 + 2).
+    assert f1({"denoise"}, {"denoise", "colorize"}) == pytest.approx(2 / 3)
