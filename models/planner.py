@@ -35,7 +35,7 @@ class Planner(nn.Module):
     next step.
 
     Whether a mark is worth a step depends on whether the watermark remover finds it. So the planner carries a copy of
-    one, which looks at the thumbnail and is not trained further; docs/decisions say what that brings.
+    the part of it that finds marks, which looks at the thumbnail and is not trained further; docs/decisions say why.
     """
 
     #: Added to the score of the first label, END, in serving: a step that is not needed does more harm than one that
@@ -61,8 +61,11 @@ class Planner(nn.Module):
         self.far = LeNetTrunk(3, channels=thumbnail_channels)
         height, width = self.far.output_size(thumbnail // 2, thumbnail // 2)
         self.whole = nn.Linear(self.far.out_channels * height * width, features)
-        self.remover = WatermarkRemover()
-        self.remover.requires_grad_(requires_grad=False)
+        remover = WatermarkRemover()
+        self.stem = remover.stem
+        # What finds marks, without what takes them off: that is all a plan needs to know.
+        self.finder = remover.body
+        self.finder.requires_grad_(requires_grad=False)
         self.mark = nn.Linear(MARK_TRAITS, features)
         self.embed = nn.Embedding(labels + 1, 16)
         self.dropout = nn.Dropout(_LEFT_OUT)
@@ -99,13 +102,23 @@ class Planner(nn.Module):
 
     def traits(self, thumbnail: Tensor) -> Tensor:
         """What the remover makes of a thumbnail, (N, MARK_TRAITS): the same in training, since it is not trained."""
-        none = torch.zeros_like(thumbnail[:, :1])
-        found = self.remover.decompose(thumbnail, none, none[:, 0, 0, 0])
-        sure = [F.avg_pool2d(found.logits, side).amax(dim=(1, 2, 3)) / 4 for side in _SQUARES]
-        change = (found.restored - thumbnail).square().mean(dim=(1, 2, 3))
+        logits, lines = self.find(thumbnail)
+        mask = (logits / 2 + 0.5).clamp(0, 1)
+        sure = [F.avg_pool2d(logits, side).amax(dim=(1, 2, 3)) / 4 for side in _SQUARES]
+        change = (mask * (lines - thumbnail)).square().mean(dim=(1, 2, 3))
         # Of a mask of a thousandth as of one of a tenth: what counts is how often twice as much.
-        small = [(share + 1e-4).log() / 4 for share in (found.mask.mean(dim=(1, 2, 3)), change)]
+        small = [(share + 1e-4).log() / 4 for share in (mask.mean(dim=(1, 2, 3)), change)]
         return torch.stack((*sure, *small), dim=1)
+
+    def find(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, 1, H, W) of a pixel belonging to a mark, and the picture (N, 3, H, W) without it: its lines.
+
+        As in `WatermarkRemover.decompose`, where no mask is given.
+        """
+        x = F.pixel_unshuffle(F.pad(picture, (0, 0, 0, 0, 0, 1)), self.stem)
+        heads = F.pixel_shuffle(self.finder(F.pad(x, (0, 0, 0, 0, 0, 1))).to(picture.dtype), self.stem)
+        logits, slope, height = torch.split(heads, [1, 3, 3], dim=1)
+        return logits, picture + slope * (picture - 0.5) + height
 
     def step(self, seen: Tensor, previous: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step of the plan from what is seen, as `forward` returns it."""

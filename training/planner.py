@@ -17,6 +17,7 @@ from restore.steps import Tool
 from training.loop import Ema, pick_precision
 from training.optimizers import Optimizers
 from training.planner_photos import LABELS
+from training.recipes import find_recipe
 from training.report import Report
 from training.runs import Run
 from training.schedule import rate_at
@@ -140,7 +141,7 @@ def figures(planned: Sequence[Planned], cases: Sequence[TriedCase]) -> dict[str,
 
 
 def new_planner(start: Path | None = None) -> Planner:
-    """A network with the installed watermark remover as its eye for marks.
+    """A network with the finder of the installed watermark remover as its eye for marks.
 
     With `start`, a planner's checkpoint, all of its own weights that still fit are taken from there, the rest is fresh,
     and what sees noise stays as it is: noise looks as it did, whatever the labels mean. A thousand tried photos are too
@@ -152,7 +153,9 @@ def new_planner(start: Path | None = None) -> Planner:
         fits = {name: w for name, w in old.items() if name in places and places[name].shape == w.shape}
         network.load_state_dict(fits, strict=False)
         network.keep_eye_for_noise()
-    start_from(store.find("unwatermark"), network.remover)
+    remover = find_recipe("unwatermark").build()
+    start_from(store.find("unwatermark"), remover)
+    network.finder.load_state_dict(remover.get_submodule("body").state_dict())
     return network
 
 

@@ -84,11 +84,11 @@ _PLAN_PURPOSE = """\
 Says what a photo needs (`restore plan`, `restore auto`): a watermark taken off, noise taken out, colour, or nothing. It
 learnt from trying: right is the shortest order of the shipped remover and denoiser within 0.1 dB of the best, and
 colour for what went grey. It sees eight windows of the photo at full size, where noise is plain, a thumbnail of the
-whole, and what a copy of the watermark remover makes of that."""
+whole, and what the part of the watermark remover that finds marks makes of that."""
 _PLAN_FAILURES = (
-    "A mark that the shipped remover does not find, and that is most of them, is left out of the plan, too.",
+    "Most watermarks are left out of the plan: those that the shipped remover does not find, and most that it would.",
+    "A third of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
     "It sees the whole photo 192 pixels wide, the remover up to 1,024: fine marks on large photos are overlooked.",
-    "Where a mark and faint noise meet, whether the noise is worth a step is a close call, and is often missed.",
     "Black-and-white is what it wants to colour, art or not; `--plan` says otherwise.",
     "What is worth a step depends on the restorers: with others than those that it was trained with it is less right.",
 )

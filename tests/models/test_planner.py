@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from models.planner import FEATURES, Planner
-from models.unwatermark import Decomposition
+from models.unwatermark import WatermarkRemover
 
 NONE = 4
 
@@ -90,13 +90,24 @@ def test_in_serving_caution_speaks_for_the_end_alone(network):
     torch.testing.assert_close(network.eval()(*seen(), *begin())[0], scores.softmax(dim=1))
 
 
-def test_the_remover_inside_is_not_trained_and_says_whether_there_is_a_mark(network):
-    assert not any(p.requires_grad for p in network.remover.parameters())
+def test_its_finder_is_not_trained_and_says_what_the_remover_says(network):
+    assert not any(p.requires_grad for p in network.finder.parameters())
+    remover = WatermarkRemover()
+    with torch.no_grad():
+        for p in remover.body.parameters():
+            p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    network.finder.load_state_dict(remover.body.state_dict())
+    picture = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    logits, lines = network.find(picture)
+    expected = remover.decompose(picture, torch.zeros(2, 1, 64, 64), torch.zeros(2))
+    torch.testing.assert_close(logits, expected.logits)
+    torch.testing.assert_close(lines, expected.lines)
+
+
+def test_what_is_told_of_a_mark_is_where_it_is_surest_and_how_large(network):
+    # A finder that takes whatever is bright for a mark, and would change nothing.
+    network.find = lambda picture: (20 * picture[:, :1] - 16, picture)
     thumbnail = torch.full((2, 3, 192, 192), 0.5)
-    # A remover that takes whatever is bright for a mark.
-    network.remover.decompose = lambda image, mask_in, use_mask: Decomposition(
-        image, (image[:, :1] > 0.8).float(), 20 * image[:, :1] - 16, image
-    )
     thumbnail[1, :, 64:96, 32:64] = 1.0
     without, marked = network.traits(thumbnail)
     # The mean logit is 20 * 0.5 - 16 = -6 without and 4 on the mark, for squares of 8, 16 and 32 alike; told by 4.

@@ -229,9 +229,9 @@ def test_a_planner_can_start_from_an_earlier_one_but_its_eye_is_the_installed_re
     old = torch.load(checkpoint, weights_only=True)["ema"]
     fresh, started = new_planner().state_dict(), new_planner(checkpoint).state_dict()
     for name, weights in started.items():
-        own = not name.startswith("remover.")
+        own = not name.startswith("finder.")
         assert torch.equal(weights, old[name] if own else fresh[name]), name
-    assert not torch.equal(old["remover.body.head.weight"], fresh["remover.body.head.weight"])
+    assert not torch.equal(old["finder.head.weight"], fresh["finder.head.weight"])
 
 
 def test_the_exported_planner_plans_as_torch_does(checkpoint, tried, tmp_path):
