@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from restore import store
 from restore.engine import Restored
 from restore.image import Image
 from training import TrainingError, tried_cases
 from training.planner_photos import Case
-from training.tried_cases import fill, load
+from training.tried_cases import fill, load, restorers
 from training.trying import ORDERS, tools_to_try, try_out, wanted
 
 U, D, C = "unwatermark", "denoise", "colorize"
@@ -152,3 +155,11 @@ def test_once_other_restorers_are_installed_old_trials_count_no_more(maker, tmp_
     list(fill(maker, TOOLS, tmp_path, number=50, seed=3))
     assert len(maker.calls) == 100
     assert len(load(tmp_path)) == 50
+
+
+def test_another_colorizer_leaves_what_was_tried_as_it_is(monkeypatch):
+    def entry(task: str) -> store.Entry:
+        return store.Entry(f"{task}-fast", Path(f"{task}-fast.onnx"), task, "fast", f"sha of {task}", 1, {})
+
+    monkeypatch.setattr(store, "entries", lambda: [entry(task) for task in ("classify", C, D, U)])
+    assert restorers() == {"denoise-fast": "sha of denoise", "unwatermark-fast": "sha of unwatermark"}
