@@ -64,8 +64,8 @@ Finds visible marks on photos (text, logos, signatures, date stamps, bars, grids
 and takes them off; every pixel outside its mask comes back bit for bit. A user's own mask takes its place
 (`--mask-in`). For marks on pictures that you own or may edit: removing others' marks can be against the law."""
 _UNWATERMARK_FAILURES = (
-    "These are early weights, of under two hours on a CPU: coloured logos are found well, most lettering is missed.",
-    "Where a mark was found a pale ghost of it can stay: how opaque it is, is seen only roughly.",
+    "These are early weights, of under three hours on a shared CPU: most lettering is missed.",
+    "Where a mark was found a pale ghost or a tint of it can stay: how opaque it is, is seen only roughly.",
     "Under an opaque mark it paints less well than plain inpainting: there is nothing to see through to.",
     "Lettering, labels and stickers that belong to the scene can be taken for a mark.",
     "Photos above 1,024 px are looked at shrunk to that: fine marks are missed, and a mark's edge is only as fine.",
