@@ -109,7 +109,7 @@ class WatermarkRemover(nn.Module):
     @property
     def multiple_of(self) -> int:
         """Height and width of the input must be multiples of this."""
-        return self.stem * self.body.multiple_of
+        return self.stem * max(self.body.multiple_of, self.edges.multiple_of)
 
     def forward(self, image: Tensor, certainty: Tensor, mask_in: Tensor, use_mask: Tensor) -> tuple[Tensor, ...]:
         found = self.decompose(image, mask_in, use_mask)

@@ -158,6 +158,8 @@ def _that_says(slope: Tensor, height: Tensor, *, edges_of: Tensor) -> WatermarkR
 class _Always(nn.Module):
     """The same answer to every picture."""
 
+    multiple_of = 1
+
     def __init__(self, answer: Tensor) -> None:
         super().__init__()
         self.answer = answer
@@ -199,3 +201,10 @@ def test_the_default_network_fits_into_twelve_megabytes_of_float16():
     network = WatermarkRemover()
     assert 2 * sum(p.numel() for p in network.parameters()) < 12e6
     assert network.multiple_of == 32
+
+
+def test_a_deeper_second_network_sets_the_multiple():
+    network = WatermarkRemover(**(TINY | {"edge_channels": (4, 4, 4), "edge_blocks": (1, 1, 1)})).eval()
+    assert network.multiple_of == 8
+    image = torch.rand(1, 3, 8, 16)
+    assert network(image, *anyhow(image))[0].shape == image.shape

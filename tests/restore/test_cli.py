@@ -388,7 +388,9 @@ def test_a_stop_is_clean(smoother, tmp_path, number):
     write(NOISY, tmp_path / "a.png")
     # The system may hand the signal to any thread, so that Python hears of it a moment later; work goes on till then.
     program = (
-        "import os, time; from restore.engine import Restorer; from restore.cli import main; "
+        # A shell's background jobs, tests among them, begin with Ctrl-C ignored.
+        "import os, signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from restore.engine import Restorer; from restore.cli import main; "
         f"Restorer.__call__ = lambda *_, **__: [os.kill(os.getpid(), {int(number)}), "
         "*(time.sleep(0.01) for _ in range(3000))]; main()"
     )

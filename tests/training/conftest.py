@@ -52,7 +52,9 @@ def mark_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_remover_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
     """A checkpoint of the recipe unwatermark-fast."""
-    return make_checkpoint("unwatermark", std=0.15, channels=(4, 6), blocks=(1, 1))
+    return make_checkpoint(
+        "unwatermark", std=0.15, channels=(4, 6), blocks=(1, 1), edge_channels=(4, 6), edge_blocks=(1, 1)
+    )
 
 
 @pytest.fixture(scope="session")
