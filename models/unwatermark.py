@@ -133,41 +133,41 @@ class WatermarkRemover(nn.Module):
         # each other.
         lines = image + slope * (image - 0.5) + height
         mask = given + (1 - told) * (logits / (2 * _RAMP) + 0.5).clamp(0, 1)
-        beside = F.pixel_unshuffle(torch.cat((image, lines, mask), dim=1), self.stem)
-        fields = self.edges(torch.cat((seen, beside.to(seen.dtype)), dim=1))
-        fields = F.pixel_shuffle(fields.to(image.dtype), self.stem)
-        edges, trust, clearing, more = torch.split(fields, [2, 1, 3, 6], dim=1)
-        right, below = gradients(image)
-        clearing = torch.log((1 + slope).clamp(min=_LEAST_SLOPE)) + _MOST_CLEARED * torch.tanh(clearing / _MOST_CLEARED)
-        cleared = clearing.exp()
-        through = (cleared * right, cleared * below)
-        edges = edges + torch.cat(
-            [_steeper(seen_there, of_lines) for seen_there, of_lines in zip(through, gradients(lines), strict=True)],
-            dim=1,
-        )
-        right_of_photo, below_of_photo = (
-            seen_there * (-edge).sigmoid() + extra
-            for seen_there, edge, extra in zip(through, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True)
-        )
+        edges, trust, clearing, right, below = self._look_for_edges(seen, image, lines, slope, mask)
         # Where a mark is, is not to be learnt from what makes the photo under it smooth.
         marked = mask.detach()
-        # Between two pixels the mark is where it is at either; beyond the picture's end is none.
-        between_right = torch.maximum(marked, F.pad(marked[..., 1:], (0, 1)))
-        between_below = torch.maximum(marked, F.pad(marked[..., 1:, :], (0, 0, 0, 1)))
-        held = marked * (_MOST_HELD * torch.tanh(trust / _MOST_HELD)).exp()
+        held = marked * trust
         weight = (1 - marked) * _OUTSIDE + held
+        beside_right, beside_below = gradients(image)
         change = solve_poisson(
-            between_right * (right_of_photo - right),
-            between_below * (below_of_photo - below),
+            # Between two pixels the mark is where it is at either; beyond the picture's end is none.
+            torch.maximum(marked, F.pad(marked[..., 1:], (0, 1))) * (right - beside_right),
+            torch.maximum(marked, F.pad(marked[..., 1:, :], (0, 0, 0, 1))) * (below - beside_below),
             # Outside the mask nothing changes: an anchor of 0.
             held / weight * (lines - image),
             weight,
             grids=int(math.log2(self.multiple_of)) + 1,
         )
         # As a difference: where the mask is 0 the picture comes back to the last bit.
-        return Decomposition(
-            image + mask * change, mask, logits, lines, edges, clearing, right_of_photo, below_of_photo, image + change
+        return Decomposition(image + mask * change, mask, logits, lines, edges, clearing, right, below, image + change)
+
+    def _look_for_edges(
+        self, seen: Tensor, image: Tensor, lines: Tensor, slope: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The second network: `edges`, how much a line counts, `clearing`, `right` and `below` of a `Decomposition`."""
+        beside = F.pixel_unshuffle(torch.cat((image, lines, mask), dim=1), self.stem)
+        fields = self.edges(torch.cat((seen, beside.to(seen.dtype)), dim=1))
+        fields = F.pixel_shuffle(fields.to(image.dtype), self.stem)
+        edges, trust, more_cleared, more = torch.split(fields, [2, 1, 3, 6], dim=1)
+        cleared = _MOST_CLEARED * torch.tanh(more_cleared / _MOST_CLEARED)
+        clearing = torch.log((1 + slope).clamp(min=_LEAST_SLOPE)) + cleared
+        through = [clearing.exp() * gradient for gradient in gradients(image)]
+        edges = edges + torch.cat([_steeper(*both) for both in zip(through, gradients(lines), strict=True)], dim=1)
+        right, below = (
+            gradient * (-edge).sigmoid() + extra
+            for gradient, edge, extra in zip(through, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True)
         )
+        return edges, (_MOST_HELD * torch.tanh(trust / _MOST_HELD)).exp(), clearing, right, below
 
 
 def _steeper(through: Tensor, of_lines: Tensor) -> Tensor:
