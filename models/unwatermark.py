@@ -67,7 +67,7 @@ class WatermarkRemover(nn.Module):
     slope 0, whose height is painted in. The mask has hard zeros.
 
     Heights are hard to tell, gradients are not: where W is the same at two neighbours, the photo's gradient is the
-    picture's times the slope, and at the mark's own edges that of the lines is nearer. So the edges are predicted too,
+    picture's times the slope, and at the mark's own edges none at all is a fair guess. So the edges are predicted too,
     and a screened Poisson equation (`models.poisson`) makes of the gradients, of the photo around the mark and,
     as much as the network trusts them, of the lines the photo under the mark. docs/decisions say what each brought.
 
