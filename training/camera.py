@@ -70,8 +70,8 @@ class Camera:
 def random_cameras(count: int, rng: torch.Generator, *, device: torch.device) -> Camera:
     """Cameras as they are met: daylight to lamp light, base ISO to very high.
 
-    Shot noise is log-uniform in [3e-5, 1.2e-2], wider than the Darmstadt cameras' range at its quiet
-    end, where phones in good light lie; read noise follows it as Brooks et al. measured.
+    Shot noise is log-uniform in [1e-4, 1.2e-2], the Darmstadt cameras' range; read noise follows it as Brooks et al.
+    measured.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -85,7 +85,7 @@ def random_cameras(count: int, rng: torch.Generator, *, device: torch.device) ->
         matrix[:, row, (row + 1) % 3] = rest[:, row] * share[:, row]
         matrix[:, row, (row + 2) % 3] = rest[:, row] * (1 - share[:, row])
     gains = torch.stack((uniform(1.5, 2.4), torch.ones(count, device=device), uniform(1.4, 2.2)), dim=1)
-    log_shot = uniform(-10.4, -4.42)  # natural logarithms
+    log_shot = uniform(-9.21, -4.42)  # natural logarithms
     wander = torch.randn(count, device=device, generator=rng)
     log_read = 2.18 * log_shot + 1.20 + 0.26 * wander
     return Camera(matrix, gains, log_shot.exp(), log_read.exp())

@@ -65,6 +65,8 @@ def joined_world(device: torch.device) -> Iterator[World]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), size)
+        # Who leaves while others still talk makes them abort at exit.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 

@@ -19,6 +19,8 @@ from training.jpeg import jpeg
 
 #: Side in pixels of the windows in which the noise's true level is taken.
 _WINDOW = 16
+#: How many of the batches with the noise of photos are softened first.
+_SOFTENED = 0.65
 #: What the network is told where the noise is of unknown kind and strength.
 UNKNOWN = -1.0
 
@@ -29,8 +31,8 @@ class DenoisingMix:
 
     Of the pictures `told` have unclipped white noise of a level that the network is told, uniform
     in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
-    file would be; the rest the noise of a photo, untold, some with no noise at all, and half of the
-    batches of these are softened first.
+    file would be; the rest the noise of a photo, untold, some with no noise at all, and two in
+    three of the batches of these are softened first.
     """
 
     low: float = 0.0
@@ -57,15 +59,15 @@ class DenoisingMix:
 
 
 def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
-    """Half of the calls: a part of each picture, enlarged 1.2 to 3 times to the size of the whole.
+    """Two calls in three: a part of each picture, enlarged 1.2 to 4 times to the size of the whole.
 
     A camera's files are soft at their full size, where their noise is; photos for training were shrunk.
     """
     draw = torch.rand(4, device=clean.device, generator=rng).tolist()
-    if draw[0] < 0.5 or len(clean) == 0:
+    if draw[0] > _SOFTENED or len(clean) == 0:
         return clean
     height, width = clean.shape[-2:]
-    scale = 1.2 + 1.8 * draw[1]
+    scale = 1.2 * math.exp(math.log(4 / 1.2) * draw[1])
     rows, columns = max(2, round(height / scale)), max(2, round(width / scale))
     top, left = int(draw[2] * (height - rows + 1)), int(draw[3] * (width - columns + 1))
     part = clean[..., top : top + rows, left : left + columns]
@@ -102,16 +104,16 @@ def sensor_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
     """A camera's noise (`training.camera`), smoothed or sharpened and resampled as cameras and editors do.
 
     Smoothing, sharpening and resampling are linear, so they are done to the noise alone. The noise
-    arises at up to 2.5 times or down to half of the picture's size.
+    arises at up to twice or down to a third of the picture's size.
     """
     height, width = clean.shape[-2:]
     draw = torch.rand(8, device=clean.device, generator=rng).tolist()
-    scale = 1.0 if draw[0] < 0.45 else math.exp(math.log(0.5) + draw[1] * math.log(5.0))
+    scale = 1.0 if draw[0] < 0.4 else math.exp(math.log(0.35) + draw[1] * math.log(2.0 / 0.35))
     size = (max(8, round(height * scale)), max(8, round(width * scale)))
     seen = clean if scale == 1.0 else F.interpolate(clean, size=size, mode="area" if scale < 1 else "bilinear")
     cameras = random_cameras(len(clean), rng, device=clean.device)
     noise = cameras.noise(seen, rng, gradient_corrected=draw[2] < 0.5)
-    if draw[3] < 0.6:
+    if draw[3] < 0.75:
         noise = _filtered(noise, rng)
     if scale != 1.0:
         noise = F.interpolate(noise, size=(height, width), mode="area" if scale > 1 else "bilinear")
@@ -119,18 +121,19 @@ def sensor_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _filtered(noise: Tensor, rng: torch.Generator) -> Tensor:
-    """Noise after a camera's own denoising or sharpening: luma mixed with its blur, colour blurred more.
+    """Noise after a camera's own denoising or sharpening: luma mixed with its blur, colour blurred far more.
 
-    A mix above 1 or below 0 would be no filter that a camera has: luma keeps 0.2 to 1.6 of what
-    the blur takes away, colour 0 to 0.6.
+    A mix above 1 or below 0 would be no filter that a camera has: luma keeps 0.1 to 1.3 of what
+    the blur takes away, colour 0 to 0.6, mostly little. Eyes see no fine detail in colour, so cameras smooth it over
+    many pixels; what is left of its noise are faint blotches.
     """
     count = len(noise)
     draw = torch.rand(4, device=noise.device, generator=rng).tolist()
     per_picture = torch.rand(2, count, 1, 1, 1, device=noise.device, generator=rng)
     luma = _luma(noise)
     chroma = noise - luma
-    soft_luma, soft_chroma = blur(luma, 0.5 + 1.0 * draw[0]), blur(chroma, 0.6 + 2.4 * draw[1])
-    luma_kept, chroma_kept = 0.2 + 1.4 * per_picture[0], 0.6 * per_picture[1]
+    soft_luma, soft_chroma = blur(luma, 0.5 + 1.3 * draw[0]), blur(chroma, 0.6 * 10 ** draw[1])
+    luma_kept, chroma_kept = 0.1 + 1.2 * per_picture[0], 0.6 * per_picture[1] ** 2
     return soft_luma + luma_kept * (luma - soft_luma) + soft_chroma + chroma_kept * (chroma - soft_chroma)
 
 
