@@ -35,6 +35,9 @@ _OUTSIDE = 0.3
 #: The largest logarithm of how much a pixel under the mark is held to its line, and of its inverse.
 _MOST_HELD = 6.0
 
+#: To the right and below, as `models.poisson.gradients` gives them.
+_Gradients = tuple[Tensor, Tensor]
+
 
 class Decomposition(NamedTuple):
     """What the network thinks of a picture: (N, 3, H, W) where nothing else is said.
@@ -133,16 +136,17 @@ class WatermarkRemover(nn.Module):
         # each other.
         lines = image + slope * (image - 0.5) + height
         mask = given + (1 - told) * (logits / (2 * _RAMP) + 0.5).clamp(0, 1)
-        edges, trust, clearing, right, below = self._look_for_edges(seen, image, lines, slope, mask)
+        own = gradients(image)
+        made = torch.cat((image, lines, mask), dim=1)
+        edges, trust, clearing, right, below = self._look_for_edges(seen, made, slope, own, gradients(lines))
         # Where a mark is, is not to be learnt from what makes the photo under it smooth.
         marked = mask.detach()
         held = marked * trust
         weight = (1 - marked) * _OUTSIDE + held
-        beside_right, beside_below = gradients(image)
         change = solve_poisson(
             # Between two pixels the mark is where it is at either; beyond the picture's end is none.
-            torch.maximum(marked, F.pad(marked[..., 1:], (0, 1))) * (right - beside_right),
-            torch.maximum(marked, F.pad(marked[..., 1:, :], (0, 0, 0, 1))) * (below - beside_below),
+            torch.maximum(marked, F.pad(marked[..., 1:], (0, 1))) * (right - own[0]),
+            torch.maximum(marked, F.pad(marked[..., 1:, :], (0, 0, 0, 1))) * (below - own[1]),
             # Outside the mask nothing changes: an anchor of 0.
             held / weight * (lines - image),
             weight,
@@ -152,17 +156,19 @@ class WatermarkRemover(nn.Module):
         return Decomposition(image + mask * change, mask, logits, lines, edges, clearing, right, below, image + change)
 
     def _look_for_edges(
-        self, seen: Tensor, image: Tensor, lines: Tensor, slope: Tensor, mask: Tensor
+        self, seen: Tensor, made: Tensor, slope: Tensor, own: _Gradients, of_lines: _Gradients
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The second network: `edges`, how much a line counts, `clearing`, `right` and `below` of a `Decomposition`."""
-        beside = F.pixel_unshuffle(torch.cat((image, lines, mask), dim=1), self.stem)
-        fields = self.edges(torch.cat((seen, beside.to(seen.dtype)), dim=1))
-        fields = F.pixel_shuffle(fields.to(image.dtype), self.stem)
+        """The second network: `edges`, how much a line counts, `clearing`, `right` and `below` of a `Decomposition`.
+
+        `made` is picture, lines and mask; `own` are the picture's gradients.
+        """
+        fields = self.edges(torch.cat((seen, F.pixel_unshuffle(made, self.stem).to(seen.dtype)), dim=1))
+        fields = F.pixel_shuffle(fields.to(made.dtype), self.stem)
         edges, trust, more_cleared, more = torch.split(fields, [2, 1, 3, 6], dim=1)
         cleared = _MOST_CLEARED * torch.tanh(more_cleared / _MOST_CLEARED)
         clearing = torch.log((1 + slope).clamp(min=_LEAST_SLOPE)) + cleared
-        through = [clearing.exp() * gradient for gradient in gradients(image)]
-        edges = edges + torch.cat([_steeper(*both) for both in zip(through, gradients(lines), strict=True)], dim=1)
+        through = [clearing.exp() * gradient for gradient in own]
+        edges = edges + torch.cat([_steeper(*both) for both in zip(through, of_lines, strict=True)], dim=1)
         right, below = (
             gradient * (-edge).sigmoid() + extra
             for gradient, edge, extra in zip(through, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True)

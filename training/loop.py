@@ -65,7 +65,7 @@ def joined_world(device: torch.device) -> Iterator[World]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), size)
-        # Who leaves while others still talk makes them abort at exit.
+        # One that leaves while another still talks may abort it at exit.
         dist.barrier()
     finally:
         dist.destroy_process_group()

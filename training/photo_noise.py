@@ -19,7 +19,7 @@ from training.jpeg import jpeg
 
 #: Side in pixels of the windows in which the noise's true level is taken.
 _WINDOW = 16
-#: How many of the batches with the noise of photos are softened first.
+#: The share of the batches with the noise of photos that is softened first.
 _SOFTENED = 0.65
 #: What the network is told where the noise is of unknown kind and strength.
 UNKNOWN = -1.0
@@ -67,7 +67,7 @@ def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
     if draw[0] > _SOFTENED or len(clean) == 0:
         return clean
     height, width = clean.shape[-2:]
-    scale = 1.2 * math.exp(math.log(4 / 1.2) * draw[1])
+    scale = 1.2 * (4 / 1.2) ** draw[1]
     rows, columns = max(2, round(height / scale)), max(2, round(width / scale))
     top, left = int(draw[2] * (height - rows + 1)), int(draw[3] * (width - columns + 1))
     part = clean[..., top : top + rows, left : left + columns]
@@ -108,7 +108,7 @@ def sensor_noise(clean: Tensor, rng: torch.Generator) -> Tensor:
     """
     height, width = clean.shape[-2:]
     draw = torch.rand(8, device=clean.device, generator=rng).tolist()
-    scale = 1.0 if draw[0] < 0.4 else math.exp(math.log(0.35) + draw[1] * math.log(2.0 / 0.35))
+    scale = 1.0 if draw[0] < 0.4 else 0.35 * (2 / 0.35) ** draw[1]
     size = (max(8, round(height * scale)), max(8, round(width * scale)))
     seen = clean if scale == 1.0 else F.interpolate(clean, size=size, mode="area" if scale < 1 else "bilinear")
     cameras = random_cameras(len(clean), rng, device=clean.device)
