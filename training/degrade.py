@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,17 @@ class Degradation(Protocol):
     """Anything that makes a pair of a clean batch: (N, 3, H, W) float in [0, 1], on any device."""
 
     def __call__(self, clean: Tensor, rng: torch.Generator) -> Pair: ...
+
+
+@runtime_checkable
+class DrawnAhead(Protocol):
+    """A degradation whose chance can be drawn before its photos are there, on a host's core, and laid on them later."""
+
+    def draw(self, count: int, size: tuple[int, int], chance: np.random.Generator) -> Any:
+        """What becomes of `count` crops of `size`: tensors on the CPU, in a tuple."""
+
+    def lay(self, clean: Tensor, drawn: Any) -> Pair:
+        """The pair of these crops, on their device."""
 
 
 @dataclass(frozen=True, slots=True)

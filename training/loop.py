@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from training import TrainingError
+from training.ahead import drawn_ahead
 from training.data import PhotoSet, vary_colours
 from training.degrade import Pair
 from training.optimizers import Optimizers, multiplies_bfloat16
@@ -38,8 +39,8 @@ class Ema:
     def update(self, network: nn.Module, step: int) -> None:
         """Move the average towards the network's weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in network.state_dict().items():
-            self.weights[name].lerp_(value, 1 - decay)
+        now = network.state_dict()
+        torch._foreach_lerp_(list(self.weights.values()), [now[name] for name in self.weights], 1 - decay)  # noqa: SLF001
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -167,10 +168,13 @@ def fit(
     """
     world = world or World()
     torch.set_flush_denormal(True)
+    # The sizes of a run are few, so the fastest kernels are worth a search; TF32 would drown small differences.
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
     state = _fresh_run(run, recipe, settings, device, start)
     resumed = state.resume(device)
     network, progress = state.network, state.progress
     held_out = val.held_out() if val and world.leads else None
+    ahead = drawn_ahead(recipe.degradation, settings, first=progress.step, rank=world.rank)
     forward: nn.Module = network
     if settings.compile:
         forward = torch.compile(forward)  # type: ignore[assignment]
@@ -191,7 +195,8 @@ def fit(
             clean = photos.crops(rng, batch=batch, size=side)
             if settings.augment:
                 clean = vary_colours(clean, rng)
-            loss = _loss(forward, recipe.degradation(clean, rng), recipe, settings, dtype)
+            pair = recipe.degradation(clean, rng) if ahead is None else recipe.degradation.lay(clean, next(ahead))
+            loss = _loss(forward, pair, recipe, settings, dtype)
             torch.autograd.backward(loss)
             norm = float(nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf))
             state.optimizers.set_rate(rate_at(fraction, settings))

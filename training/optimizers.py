@@ -31,18 +31,26 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("Muon takes no closure")
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                velocity = state["momentum"]
-                velocity.lerp_(p.grad, 1 - group["momentum"])
-                nesterov = p.grad.lerp(velocity, group["momentum"])
-                update = orthogonalize(nesterov.flatten(1)).view_as(nesterov)
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"])
+                if p.grad is not None:
+                    alike.setdefault(p.shape, []).append(p)
+            for some in alike.values():
+                self._step_alike(some, group)
+
+    def _step_alike(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """A step of parameters of one shape: together, so that a GPU is not kept waiting for many small products."""
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        gradients = [p.grad for p in params]
+        velocities = [self.state[p]["momentum"] for p in params]
+        torch._foreach_lerp_(velocities, gradients, 1 - group["momentum"])  # noqa: SLF001
+        nesterov = torch.stack([g.lerp(v, group["momentum"]) for g, v in zip(gradients, velocities, strict=True)])
+        updates = orthogonalize(nesterov.flatten(2)).view_as(nesterov)
+        for p, update in zip(params, updates, strict=True):
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            p.add_(update, alpha=-group["lr"])
 
 
 def multiplies_bfloat16() -> bool:
@@ -52,21 +60,21 @@ def multiplies_bfloat16() -> bool:
 
 
 def orthogonalize(matrix: Tensor, *, iterations: int = 5) -> Tensor:
-    """The matrix (m, n) with its singular values moved to about 1, times max(1, m / n)**0.5.
+    """The matrix (..., m, n) with its singular values moved to about 1, times max(1, m / n)**0.5.
 
     A quintic Newton-Schulz iteration with the coefficients of Jordan et al. 2024: singular values
     end within about 0.7 and 1.2, which is as good as 1 for a step's direction.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x: Tensor = matrix.bfloat16() if matrix.is_cuda or multiplies_bfloat16() else matrix.float()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    rows, columns = matrix.shape[-2:]
+    x = x.mT if rows > columns else x
+    x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    x = x.T if tall else x
-    return x.to(matrix.dtype) * math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1]))
+    x = x.mT if rows > columns else x
+    return x.to(matrix.dtype) * math.sqrt(max(1.0, rows / columns))
 
 
 class Optimizers:

@@ -31,14 +31,15 @@ class DenoisingMix:
 
     Of the pictures `told` have unclipped white noise of a level that the network is told, uniform
     in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
-    file would be; the rest the noise of a photo, untold, some with no noise at all, and two in
-    three of the batches of these are softened first.
+    file would be; the rest the noise of a photo, untold, and two in three of the batches of these
+    are softened first. Of those `untouched` stay as they are, so that fine texture is not taken for noise.
     """
 
     low: float = 0.0
     high: float = 75 / 255
     told: float = 0.45
     blind: float = 0.15
+    untouched: float = 0.04
 
     def __call__(self, clean: Tensor, rng: torch.Generator) -> NoisyPair:
         count = clean.shape[0]
@@ -47,11 +48,13 @@ class DenoisingMix:
         first, second = int(count * self.told + turn), int(count * (self.told + self.blind) + turn)
         sigma = torch.rand(second, device=clean.device, generator=rng) * (self.high - self.low) + self.low
         clean = torch.cat((clean[:second], softened(clean[second:], rng)))
-        noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), photo_noise(clean[second:], rng)))
+        last = count - int(count * self.untouched + turn) if second < count else count
+        shot = photo_noise(clean[second:last], rng)
+        noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), shot, clean[last:]))
         level = F.avg_pool2d((noisy - clean).square().mean(dim=1, keepdim=True), _WINDOW).sqrt()
         in_files = slice(first, first + (second - first) // 2)
         noisy[in_files] = (noisy[in_files] * 255).round().clamp(0, 255) / 255
-        noisy[second:] = saved(noisy[second:], rng)
+        noisy[second:last] = saved(noisy[second:last], rng)
         told = clean.new_full((count,), UNKNOWN)
         told[:first] = sigma[:first]
         rms = (noisy - clean).square().mean(dim=(1, 2, 3)).sqrt()

@@ -51,6 +51,11 @@ class Settings:
         "auto: bfloat16 where the hardware multiplies it faster", default="auto"
     )
     part: str = _setting("train the part of the network of this name alone, the rest stays; empty: all", default="")
+    workers: int = _setting(
+        "processes that draw ahead what need not wait for the photos (the watermarks); 0: drawn step by step, on the "
+        "training device",
+        default=0,
+    )
     compile: bool = _setting("torch.compile the network", default=False)
     seed: int = _setting("of weights, crops and noise", default=0)
     validate_every: int = _setting("steps between looks at the val split", default=1_000)
@@ -59,7 +64,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "pixels", "validate_every"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("minutes", "learning_rate", "muon_learning_rate", "weight_decay", "clip", "save_every", "seed"):
+        for name in ("workers", "minutes", "learning_rate", "muon_learning_rate", "weight_decay", "clip", "save_every", "seed"):
             _demand(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("final_rate", "warmup", "ema"):
             _demand(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")

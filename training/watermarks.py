@@ -9,7 +9,7 @@ takes a (1 - W) and adds nothing; additive takes nothing and adds a W.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,21 @@ class MarkedPair(Pair):
     def pictures(self) -> tuple[Tensor, ...]:
         """Truth, marked picture and mask."""
         return self.clean, self.inputs["image"], self.mask
+
+
+class Drawn(NamedTuple):
+    """The chance in a batch of marks, as `Watermark.draw` gives it: no photo is in it yet.
+
+    `alpha` and `mark` (N, 3, h, w) at the size before the resize by `factor`; JPEG's `quality` (N,), 0 for none, and
+    whether it has 4:2:0; `brushed` (N,) whole numbers, see `_brushes`.
+    """
+
+    alpha: Tensor
+    mark: Tensor
+    quality: Tensor
+    brushed: Tensor
+    factor: float
+    subsample: bool
 
 
 class Planes(NamedTuple):
@@ -236,20 +251,28 @@ class Watermark:
     told: float = 0.15
 
     def __call__(self, clean: Tensor, rng: torch.Generator) -> MarkedPair:
-        source = open_bank(bank_path(self.folder, self.split), clean.device)
         # Many small choices for one picture after another: a host's generator, seeded from the device's.
         chance = np.random.default_rng(int(torch.randint(2**62, (), generator=rng, device=rng.device)))
+        return self.lay(clean, self.draw(len(clean), (clean.shape[-2], clean.shape[-1]), chance))
+
+    def draw(self, count: int, size: tuple[int, int], chance: np.random.Generator) -> Drawn:
+        """All that is drawn by chance for `count` crops of `size`, on the CPU: a GPU would be no faster."""
+        source = open_bank(bank_path(self.folder, self.split), torch.device("cpu"))
         factor = float(np.exp(chance.uniform(np.log(0.5), np.log(2)))) if chance.random() < self.resized else 1.0
-        size = (clean.shape[-2], clean.shape[-1])
-        photos = _room_for(clean, factor)
-        planes = [self._marks(source, (photos.shape[-2], photos.shape[-1]), chance) for _ in range(len(photos))]
+        planes = [self._marks(source, _before(size, factor), chance) for _ in range(count)]
         alpha, mark = (torch.stack(part) for part in zip(*planes, strict=True))
-        stored = torch.from_numpy(chance.random(len(clean)) < self.stored).to(clean.device)
-        quality = torch.from_numpy(chance.integers(60, 99, len(clean)).astype(np.float32)).to(clean.device)
-        pair = compose(
-            photos, alpha, mark, size=size, quality=torch.where(stored, quality, 0), subsample=chance.random() < 0.6
-        )
-        return _with_user_masks(pair, self.told, chance)
+        stored = chance.random(count) < self.stored
+        quality = torch.from_numpy(np.where(stored, chance.integers(60, 99, count), 0).astype(np.float32))
+        brushed = torch.from_numpy(_brushes(count, self.told, chance))
+        return Drawn(alpha, mark, quality, brushed, factor=factor, subsample=bool(chance.random() < 0.6))
+
+    def lay(self, clean: Tensor, drawn: Drawn) -> MarkedPair:
+        """The crops that `drawn` was drawn for, (N, 3, H, W) in [0, 1], with its marks."""
+        size = (clean.shape[-2], clean.shape[-1])
+        photos = _room_for(clean, _before(size, drawn.factor))
+        alpha, mark, quality = (x.to(clean) for x in drawn[:3])
+        pair = compose(photos, alpha, mark, size=size, quality=quality, subsample=drawn.subsample)
+        return _with_user_masks(pair, drawn.brushed.tolist())
 
     def _marks(self, source: Source, size: tuple[int, int], rng: np.random.Generator) -> Planes:
         which = rng.random()
@@ -260,11 +283,16 @@ class Watermark:
         return random_marks(source, size, rng)
 
 
-def _room_for(clean: Tensor, factor: float) -> Tensor:
-    """What a resize by `factor` turns into the batch's size: the crops' middle, or the crops mirrored outwards."""
+def _before(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """What a resize by `factor` turns into `size`."""
+    return round(size[0] / factor), round(size[1] / factor)
+
+
+def _room_for(clean: Tensor, size: tuple[int, int]) -> Tensor:
+    """The crops at another size without a resize: their middle, or they mirrored outwards."""
     height, width = clean.shape[-2:]
-    rows, columns = round(height / factor), round(width / factor)
-    if factor >= 1:
+    rows, columns = size
+    if rows <= height and columns <= width:
         top, left = (height - rows) // 2, (width - columns) // 2
         return clean[..., top : top + rows, left : left + columns]
     down, right = rows - height, columns - width
@@ -303,12 +331,22 @@ def _opaque(alpha: Tensor, mark: Tensor) -> Tensor:
     return torch.maximum(alpha, mark).amax(dim=-3, keepdim=True) > _FAINTEST
 
 
-def _with_user_masks(pair: MarkedPair, share: float, rng: np.random.Generator) -> MarkedPair:
-    """Some pictures with the mask that a user would have brushed: the mark and a rim, or coarse blocks."""
-    told = rng.random(len(pair.mask)) < share
-    for index in np.flatnonzero(told):
-        mask, side = pair.mask[index : index + 1], int(rng.integers(1, 16))
-        if rng.random() < 0.5:
+def _brushes(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """For each picture how coarsely a user brushed its mask, (count,) whole numbers, 0 for the most: not at all.
+
+    Above 0 a rim of so many pixels about the mark, below it blocks of so many a side.
+    """
+    sides = rng.integers(1, 16, count) * rng.choice((-1, 1), count)
+    return np.where(rng.random(count) < share, sides, 0)
+
+
+def _with_user_masks(pair: MarkedPair, brushes: Sequence[int]) -> MarkedPair:
+    """The pair, some pictures with the mask that a user would have brushed; see `_brushes`."""
+    for index, brush in enumerate(brushes):
+        mask, side = pair.mask[index : index + 1], abs(brush)
+        if brush == 0:
+            continue
+        if brush > 0:
             brushed = F.max_pool2d(mask, 2 * side + 1, stride=1, padding=side)
         else:
             blocks = F.max_pool2d(mask, side, ceil_mode=True)
