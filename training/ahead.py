@@ -1,0 +1,56 @@
+"""What of a batch's damage needs no photo, drawn ahead by other processes: a GPU need not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from training import TrainingError
+from training.degrade import DrawnAhead
+from training.settings import Settings
+
+#: Batches that each process may be ahead: enough to bridge a look at the val split.
+_AHEAD = 4
+
+
+class _Steps(Dataset[Any]):
+    """What is drawn for each step, from `first` on; each has chance of its own, whoever draws it."""
+
+    def __init__(self, degradation: DrawnAhead, settings: Settings, *, first: int, rank: int) -> None:
+        self._degradation = degradation
+        self._settings = settings
+        self._first = first
+        self._rank = rank
+
+    def __len__(self) -> int:
+        return max(0, self._settings.steps - self._first)
+
+    def __getitem__(self, index: int) -> Any:
+        settings = self._settings
+        (side,) = settings.patches
+        chance = np.random.default_rng([settings.seed, self._first + index, self._rank])
+        return self._degradation.draw(max(1, settings.pixels // side**2), (side, side), chance)
+
+
+def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: int) -> Iterator[Any] | None:
+    """For each step from `first` on what `degradation.draw` gives, drawn by `settings.workers` processes.
+
+    None without workers. Raises TrainingError if the degradation draws nothing ahead, or crops change their size.
+    """
+    if not settings.workers:
+        return None
+    if not isinstance(degradation, DrawnAhead):
+        raise TrainingError("--workers: nothing of this recipe's damage can be drawn ahead. Leave --workers out.")
+    if len(settings.patches) != 1:
+        raise TrainingError("--workers needs one size of crops: give --patches one number.")
+    # What the parent has opened, the processes share; started otherwise each would open it anew.
+    degradation.draw(1, (settings.patches[0],) * 2, np.random.default_rng(settings.seed))
+    steps = _Steps(degradation, settings, first=first, rank=rank)
+    return iter(
+        DataLoader(
+            steps, batch_size=None, num_workers=settings.workers, prefetch_factor=_AHEAD, multiprocessing_context="fork"
+        )
+    )
