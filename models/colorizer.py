@@ -107,7 +107,7 @@ class Colorizer(nn.Module):
     #: It needs the whole picture: attention has no radius.
     reach = None
     #: Chroma from which on a guess is taken for sure, and by how much it may grow for it; see docs/decisions/0003.
-    PLAIN, PLAINER = 16.0, 1.1
+    PLAIN, PLAINER = 13.0, 1.2
 
     bins: Tensor
 
