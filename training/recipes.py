@@ -119,8 +119,7 @@ Gives colour to black-and-white photos, sepia and yellowed prints too. Hints put
 that of another photo, sets the mood. The colours are a guess, not a record: a grey says little of what it was."""
 _COLORIZE_FAILURES = (
     "Without hints most photos come out in warm browns; red and blue things do not appear, leaves and skies are faint.",
-    "It was trained for three hours on part of one core, in five runs; longer training is the first to try.",
-    "Colours are weak, four tenths of a photo's colourfulness; `--strength 1.5` makes them stronger, and errors too.",
+    "Colours are weak, half of a photo's colourfulness; `--strength 1.5` makes them stronger, and errors too.",
     "Where it doubts it stays grey rather than brown: part of a thing can come out grey beside a part in colour.",
     "Of more than 128 places with a hint, as strokes make them, it asks 128 that lie scattered over them.",
     "A hint reaches things of like luma beside its own; a second hint there puts them right.",
