@@ -88,7 +88,7 @@ class WatermarkRemover(nn.Module):
         *,
         stem: int = 2,
         channels: Sequence[int] = (48, 96, 128, 160, 192),
-        blocks: Sequence[int] = (1, 1, 1, 1, 2),
+        blocks: Sequence[int] = (2, 2, 1, 1, 2),
         edge_channels: Sequence[int] = (24, 64, 96, 128),
         edge_blocks: Sequence[int] = (1, 1, 1, 2),
     ) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training import TrainingError
-from training.degrade import DrawnAhead
+from training.degrade import DrawnAhead, Pair
 from training.settings import Settings
 
 #: Batches that each process may be ahead: enough to bridge a look at the val split.
@@ -35,8 +36,8 @@ class _Steps(Dataset[Any]):
         return self._degradation.draw(max(1, settings.pixels // side**2), (side, side), chance)
 
 
-def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: int) -> Iterator[Any] | None:
-    """For each step from `first` on what `degradation.draw` gives, drawn by `settings.workers` processes.
+def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: int) -> Callable[[Tensor], Pair] | None:
+    """What makes of each step's crops its pair, from step `first` on; `settings.workers` processes draw for it.
 
     None without workers. Raises TrainingError if the degradation draws nothing ahead, or crops change their size.
     """
@@ -49,8 +50,8 @@ def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: in
     # What the parent has opened, the processes share; started otherwise each would open it anew.
     degradation.draw(1, (settings.patches[0],) * 2, np.random.default_rng(settings.seed))
     steps = _Steps(degradation, settings, first=first, rank=rank)
-    return iter(
-        DataLoader(
-            steps, batch_size=None, num_workers=settings.workers, prefetch_factor=_AHEAD, multiprocessing_context="fork"
-        )
+    loader = DataLoader(
+        steps, batch_size=None, num_workers=settings.workers, prefetch_factor=_AHEAD, multiprocessing_context="fork"
     )
+    drawn = iter(loader)
+    return lambda clean: degradation.lay(clean, next(drawn))

@@ -40,7 +40,7 @@ class Ema:
         """Move the average towards the network's weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
         now = network.state_dict()
-        torch._foreach_lerp_(list(self.weights.values()), [now[name] for name in self.weights], 1 - decay)  # noqa: SLF001
+        torch._foreach_lerp_(list(self.weights.values()), [now[name] for name in self.weights], 1 - decay)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+        # The sizes of a run are few, so the fastest kernels are worth a search; TF32 would drown small differences.
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
         return device
     return torch.device(name)
 
@@ -168,8 +170,6 @@ def fit(
     """
     world = world or World()
     torch.set_flush_denormal(True)
-    # The sizes of a run are few, so the fastest kernels are worth a search; TF32 would drown small differences.
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
     state = _fresh_run(run, recipe, settings, device, start)
     resumed = state.resume(device)
     network, progress = state.network, state.progress
@@ -195,7 +195,7 @@ def fit(
             clean = photos.crops(rng, batch=batch, size=side)
             if settings.augment:
                 clean = vary_colours(clean, rng)
-            pair = recipe.degradation(clean, rng) if ahead is None else recipe.degradation.lay(clean, next(ahead))
+            pair = ahead(clean) if ahead else recipe.degradation(clean, rng)
             loss = _loss(forward, pair, recipe, settings, dtype)
             torch.autograd.backward(loss)
             norm = float(nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf))

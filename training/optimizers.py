@@ -43,9 +43,9 @@ class Muon(torch.optim.Optimizer):
         for p in params:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
-        gradients = [p.grad for p in params]
+        gradients = [p.grad for p in params if p.grad is not None]
         velocities = [self.state[p]["momentum"] for p in params]
-        torch._foreach_lerp_(velocities, gradients, 1 - group["momentum"])  # noqa: SLF001
+        torch._foreach_lerp_(velocities, gradients, 1 - group["momentum"])
         nesterov = torch.stack([g.lerp(v, group["momentum"]) for g, v in zip(gradients, velocities, strict=True)])
         updates = orthogonalize(nesterov.flatten(2)).view_as(nesterov)
         for p, update in zip(params, updates, strict=True):

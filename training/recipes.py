@@ -216,9 +216,9 @@ RECIPES: dict[str, Recipe] = {
         hparams={
             "stem": 2,
             "channels": (48, 96, 128, 160, 192),
-            "blocks": (1, 1, 1, 1, 2),
+            "blocks": (2, 2, 1, 1, 2),
         },
-        degradation=Watermark(clwd=0.5, stored=0.4, resized=0.25),
+        degradation=Watermark(unmarked=0.2, clwd=0.5, stored=0.4, resized=0.25),
         loss=unwatermark_loss,
         figures=unwatermark_figures,
         outputs=(Output("restored"), Output("mask")),

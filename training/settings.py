@@ -64,7 +64,16 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "pixels", "validate_every"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("workers", "minutes", "learning_rate", "muon_learning_rate", "weight_decay", "clip", "save_every", "seed"):
+        for name in (
+            "workers",
+            "minutes",
+            "learning_rate",
+            "muon_learning_rate",
+            "weight_decay",
+            "clip",
+            "save_every",
+            "seed",
+        ):
             _demand(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("final_rate", "warmup", "ema"):
             _demand(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")

@@ -48,6 +48,16 @@ def start_from(path: Path, network: nn.Module) -> None:
         _put(old.to(new), new, inputs_first=name.rpartition(".")[0] in _layers(network, nn.ConvTranspose2d))
 
 
+def holds(path: Path, network: nn.Module) -> bool:
+    """Whether an exported file holds the weights of `network`, to the half precision that it stores."""
+    ours = network.state_dict()
+    theirs = _from_onnx(path, network)
+    return all(
+        name in ours and ours[name].shape == value.shape and torch.equal(ours[name].half(), value.half())
+        for name, value in theirs.items()
+    )
+
+
 def _put(old: Tensor, new: Tensor, *, inputs_first: bool) -> None:
     """Write `old` into the first places of `new`, and zeros where its features would read new inputs."""
     if new.ndim > 1 and inputs_first:

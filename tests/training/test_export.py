@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -100,12 +101,24 @@ def test_publishing_enters_the_file_and_its_figures(tiny_checkpoint, shelf):
         open_model("denoise")
 
 
-def test_only_better_figures_replace_a_published_file(tiny_checkpoint, shelf):
+@pytest.fixture(scope="module")
+def other_checkpoint(make_checkpoint) -> Path:
+    """The network of `tiny_checkpoint` with other weights."""
+    return make_checkpoint("denoise", std=0.05, stem=2, channels=(8, 12), blocks=(1, 1))
+
+
+def test_only_better_figures_replace_a_published_file(tiny_checkpoint, other_checkpoint, shelf):
     publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.0, "psnr/50": 27.0}))
     with pytest.raises(ExportError, match=r"do not beat the old ones \(psnr/25 30.000, psnr/50 27.000\)"):
-        publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.1, "psnr/50": 26.8}))
-    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.1, "psnr/50": 27.0}))
+        publish_checkpoint(other_checkpoint, shelf, published=told({"psnr/25": 30.1, "psnr/50": 26.8}))
+    publish_checkpoint(other_checkpoint, shelf, published=told({"psnr/25": 30.1, "psnr/50": 27.0}))
     assert store.entries()[0].about["figures"]["psnr/25"] == 30.1
+
+
+def test_the_same_weights_may_be_measured_again_and_found_worse(tiny_checkpoint, shelf):
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.0}))
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 29.0}))
+    assert store.entries()[0].about["figures"] == {"psnr/25": 29.0}
 
 
 def test_no_transposed_convolution_is_shipped(tiny_denoiser):

@@ -183,6 +183,16 @@ def test_the_mix_holds_its_shares_and_tells_only_what_is_white(rng):
     assert sum(told) / len(told) == pytest.approx(9.5, abs=0.6)
 
 
+def test_some_of_the_mix_stays_untouched_bit_for_bit_and_is_not_told(rng):
+    stripes = 0.5 + 0.3 * (torch.arange(64) % 2 * 2 - 1).float().expand(100, 3, 16, 64)
+    pair = DenoisingMix(untouched=0.2)(stripes, rng)
+    same = (pair.inputs["image"] == pair.clean).all(dim=3).all(dim=2).all(dim=1)
+    assert 20 <= int(same.sum()) < 30
+    assert bool(same[-20:].all())
+    assert set(pair.inputs["sigma"][same].tolist()) == {UNKNOWN}
+    assert float(pair.level[same].max()) == 0
+
+
 def test_the_mixs_level_is_that_of_the_noise_and_not_of_the_file(rng):
     # Fine stripes, of which JPEG keeps little.
     stripes = 0.5 + 0.3 * (torch.arange(64) % 2 * 2 - 1).float().expand(64, 3, 64, 64)
