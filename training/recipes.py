@@ -118,7 +118,8 @@ _COLORIZE_PURPOSE = """\
 Gives colour to black-and-white photos, sepia and yellowed prints too. Hints put a wrong colour right, and a palette,
 that of another photo, sets the mood. The colours are a guess, not a record: a grey says little of what it was."""
 _COLORIZE_FAILURES = (
-    "Without hints most photos come out in warm browns; red and blue things do not appear, leaves and skies are faint.",
+    "Without hints most photos come out in warm browns; red things do not appear, leaves and water are faint.",
+    "Now and then a grey wall or backdrop turns blue, as a sky would.",
     "Colours are weak, half of a photo's colourfulness; `--strength 1.5` makes them stronger, and errors too.",
     "Where it doubts it stays grey rather than brown: part of a thing can come out grey beside a part in colour.",
     "Of more than 128 places with a hint, as strokes make them, it asks 128 that lie scattered over them.",
