@@ -17,7 +17,7 @@ from models.poisson import gradients, solve_poisson
 _RAMP = 1.0
 #: Whether there is a mark at all is judged over squares of so many pixels a side: of 4 to 64 the side that tells best
 #: photos with marks from those without, on the val split.
-_SURE_SIDE = 16
+_SURE_SIDE = 8
 #: What a fresh network believes of a pixel, as a logit: that it belongs to no mark.
 _FRESH_MASK = -2.0
 #: How much a fresh network trusts the lines beside the gradients, as a logarithm: of 0.003 to 0.1 the best with the

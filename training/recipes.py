@@ -45,7 +45,7 @@ CERTAINTY = Param(
     name="certainty",
     min=0.0,
     max=1.0,
-    default=0.985,
+    default=0.998,
     help="how sure the network must be that there is a mark; less finds more marks, and more that are none",
 )
 

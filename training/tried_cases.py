@@ -6,14 +6,17 @@ installed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 
 from restore import store
+from restore.session import Session
 from restore.steps import Tool
 from training import TrainingError
 from training.planner_photos import CaseMaker
@@ -46,12 +49,18 @@ class TriedCase(NamedTuple):
 
 
 def restorers() -> dict[str, str]:
-    """The SHA-256 of each model that is tried, by its name: not the colorizer's, which follows a rule."""
-    return {
-        entry.name: entry.sha256
-        for entry in store.entries()
-        if entry.task in STEPS[:-1] and entry.tier == store.DEFAULT_TIER
-    }  # fmt: skip
+    """A digest of what each model that is tried computes, by its name: not the colorizer's, which follows a rule.
+
+    What the file says for people to read does not count: a model that is published after trying is the same.
+    """
+    tried = (e for e in store.entries() if e.task in STEPS[:-1] and e.tier == store.DEFAULT_TIER)
+    return {entry.name: _computes(entry.path) for entry in tried}
+
+
+def _computes(path: Path) -> str:
+    graph: bytes = onnx.load(path).graph.SerializeToString(deterministic=True)
+    params = Session(path, device="cpu").spec.params
+    return hashlib.sha256(graph + repr(params).encode()).hexdigest()
 
 
 def fill(maker: CaseMaker, tools: Mapping[str, Tool], folder: Path, *, number: int, seed: int) -> Iterator[Path]:
@@ -62,14 +71,15 @@ def fill(maker: CaseMaker, tools: Mapping[str, Tool], folder: Path, *, number: i
     """
     tools = tools_to_try(tools)
     folder.mkdir(parents=True, exist_ok=True)
+    installed = restorers()
     for path in folder.glob("*.npz"):
         about = _about(path)["made_of"]
-        if about["restorers"] != restorers() or about["seed"] != seed:
+        if about["restorers"] != installed or about["seed"] != seed:
             path.unlink()
     for start in range(0, number, _PER_FILE):
         path = folder / f"{start:06d}.npz"
         indices = range(start, min(number, start + _PER_FILE))
-        made_of = {"restorers": restorers(), "seed": seed, "cases": len(indices)}
+        made_of = {"restorers": installed, "seed": seed, "cases": len(indices)}
         if not (path.is_file() and _about(path)["made_of"] == made_of):
             _write(path, made_of, [_tried(maker, tools, np.random.default_rng([seed, index])) for index in indices])
         yield path
@@ -111,8 +121,9 @@ def load(folder: Path) -> list[TriedCase]:
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise TrainingError(f"{folder}: no tried photos here. Make some: python -m training try --data PACKS")
+    installed = restorers()
     for path in paths:
-        if _about(path)["made_of"]["restorers"] != restorers():
+        if _about(path)["made_of"]["restorers"] != installed:
             raise TrainingError(f"{path}: other restorers than the installed ones were tried. Run `try` again.")
     return [case for path in paths for case in _read(path)]
 

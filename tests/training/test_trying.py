@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
+import onnx
 import pytest
 
 from restore import store
@@ -157,9 +156,18 @@ def test_once_other_restorers_are_installed_old_trials_count_no_more(maker, tmp_
     assert len(load(tmp_path)) == 50
 
 
-def test_another_colorizer_leaves_what_was_tried_as_it_is(monkeypatch):
+def test_restorers_are_told_apart_by_what_they_compute_and_the_colorizer_is_none(monkeypatch, tiny_denoiser, tmp_path):
     def entry(task: str) -> store.Entry:
-        return store.Entry(f"{task}-fast", Path(f"{task}-fast.onnx"), task, "fast", f"sha of {task}", 1, {})
+        return store.Entry(f"{task}-fast", tmp_path / "tried.onnx", task, "fast", "", 1, {})
 
     monkeypatch.setattr(store, "entries", lambda: [entry(task) for task in ("classify", C, D, U)])
-    assert restorers() == {"denoise-fast": "sha of denoise", "unwatermark-fast": "sha of unwatermark"}
+    model = onnx.load(tiny_denoiser)
+    onnx.save(model, tmp_path / "tried.onnx")
+    before = restorers()
+    assert before.keys() == {"denoise-fast", "unwatermark-fast"}
+    model.metadata_props.add(key="card", value="# for people to read")
+    onnx.save(model, tmp_path / "tried.onnx")
+    assert restorers() == before
+    model.graph.initializer[0].raw_data = bytes(len(model.graph.initializer[0].raw_data))
+    onnx.save(model, tmp_path / "tried.onnx")
+    assert restorers()["denoise-fast"] != before["denoise-fast"]
