@@ -40,12 +40,12 @@ SIGMA = Param(
 )
 
 
-#: The least, to three digits, at which none of the 235 photos of the split val, which have no mark, is changed.
+#: The least, to four digits, at which none of the 235 photos of the split val, which have no mark, is changed.
 CERTAINTY = Param(
     name="certainty",
     min=0.0,
     max=1.0,
-    default=0.998,
+    default=0.9983,
     help="how sure the network must be that there is a mark; less finds more marks, and more that are none",
 )
 
@@ -64,7 +64,8 @@ Finds visible marks on photos (text, logos, signatures, date stamps, bars, grids
 and takes them off; every pixel outside its mask comes back bit for bit. A user's own mask takes its place
 (`--mask-in`). For marks on pictures that you own or may edit: removing others' marks can be against the law."""
 _UNWATERMARK_FAILURES = (
-    "These are early weights, of four hours on a shared CPU: most lettering is missed.",
+    "By default most lettering and patterns are missed, so that photos without a mark are left alone; `--certainty 0` "
+    "finds more, not all.",
     "Where a mark was found a pale ghost or a tint of it can stay: how opaque it is, is seen only roughly.",
     "Under an opaque mark it paints less well than plain inpainting: there is nothing to see through to.",
     "Lettering, labels and stickers that belong to the scene can be taken for a mark.",
