@@ -33,7 +33,7 @@ BATCH, OWN = 36, 9
 #: Shares of the run after which the planner walks through all cases itself.
 ROLL_OUTS = (0.3, 0.55, 0.8)
 #: What END may be given in serving: the best for the photos of the val split is taken.
-_CAUTIONS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+_CAUTIONS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.25, 2.5, 3.0)
 _FROM_FIRST = 0.6
 _SIGMA_SHARE = 0.5
 _FLOOR = 1 / 255

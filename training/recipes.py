@@ -88,7 +88,7 @@ colour for what went grey. It sees eight windows of the photo at full size, wher
 whole, and what the part of the watermark remover that finds marks makes of that."""
 _PLAN_FAILURES = (
     "Most watermarks are left out of the plan: those that the shipped remover does not find, and most that it would.",
-    "A third of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
+    "A quarter of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
     "It sees the whole photo 192 pixels wide, the remover up to 1,024: fine marks on large photos are overlooked.",
     "Black-and-white is what it wants to colour, art or not; `--plan` says otherwise.",
     "What is worth a step depends on the restorers: with others than those that it was trained with it is less right.",
