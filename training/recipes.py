@@ -64,8 +64,10 @@ Finds visible marks on photos (text, logos, signatures, date stamps, bars, grids
 and takes them off; every pixel outside its mask comes back bit for bit. A user's own mask takes its place
 (`--mask-in`). For marks on pictures that you own or may edit: removing others' marks can be against the law."""
 _UNWATERMARK_FAILURES = (
-    "By default most lettering and patterns are missed, so that photos without a mark are left alone; `--certainty 0` "
-    "finds more, not all.",
+    (
+        "By default most lettering and patterns are missed, so that photos without a mark are left alone; "
+        "`--certainty 0` finds more, not all."
+    ),
     "Where a mark was found a pale ghost or a tint of it can stay: how opaque it is, is seen only roughly.",
     "Under an opaque mark it paints less well than plain inpainting: there is nothing to see through to.",
     "Lettering, labels and stickers that belong to the scene can be taken for a mark.",

@@ -6,21 +6,19 @@ installed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 
 from restore import store
-from restore.session import Session
 from restore.steps import Tool
 from training import TrainingError
 from training.planner_photos import CaseMaker
 from training.trying import ORDERS, STEPS, Order, Trial, tools_to_try, try_out, wanted
+from training.weights import digest_of
 
 #: Cases in one file: lost, at the most, where the making is stopped.
 _PER_FILE = 50
@@ -54,13 +52,7 @@ def restorers() -> dict[str, str]:
     What the file says for people to read does not count: a model that is published after trying is the same.
     """
     tried = (e for e in store.entries() if e.task in STEPS[:-1] and e.tier == store.DEFAULT_TIER)
-    return {entry.name: _computes(entry.path) for entry in tried}
-
-
-def _computes(path: Path) -> str:
-    graph: bytes = onnx.load(path).graph.SerializeToString(deterministic=True)
-    params = Session(path, device="cpu").spec.params
-    return hashlib.sha256(graph + repr(params).encode()).hexdigest()
+    return {entry.name: digest_of(entry.path) for entry in tried}
 
 
 def fill(maker: CaseMaker, tools: Mapping[str, Tool], folder: Path, *, number: int, seed: int) -> Iterator[Path]:

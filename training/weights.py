@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import NearestUp
+from restore.session import Session
 from training import TrainingError
 
 
@@ -56,6 +58,15 @@ def holds(path: Path, network: nn.Module) -> bool:
         name in ours and ours[name].shape == value.shape and torch.equal(ours[name].half(), value.half())
         for name, value in theirs.items()
     )
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of what an exported file computes, its parameters' defaults too; what it says for people does not count."""
+    import onnx
+
+    graph: bytes = onnx.load(path).graph.SerializeToString(deterministic=True)
+    params = Session(path, device="cpu").spec.params
+    return hashlib.sha256(graph + repr(params).encode()).hexdigest()
 
 
 def _put(old: Tensor, new: Tensor, *, inputs_first: bool) -> None:
