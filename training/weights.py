@@ -61,7 +61,7 @@ def holds(path: Path, network: nn.Module) -> bool:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of what an exported file computes, its parameters' defaults too; what it says for people does not count."""
+    """SHA-256 of what an exported file computes, its parameters' defaults too, but not what it says for people."""
     import onnx
 
     graph: bytes = onnx.load(path).graph.SerializeToString(deterministic=True)
