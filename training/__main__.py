@@ -263,7 +263,7 @@ def _try(args: argparse.Namespace) -> None:
     tools = open_tools(device="cpu", threads=args.threads)
     for seed, (split, number) in enumerate((("train", args.number), ("val", args.val))):
         maker = CaseMaker(
-            photos=PhotoSet.load(args.data, split, device=device), marks=open_bank(bank_path(args.marks, split), device)
+            photos=PhotoSet.load(args.data, split, device=device), marks=open_bank(bank_path(args.marks, split))
         )
         for path in fill(maker, tools, args.out / split, number=number, seed=seed):
             print(path)

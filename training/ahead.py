@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from training import TrainingError
 from training.degrade import DrawnAhead, Pair
+from training.schedule import patch_at
 from training.settings import Settings
 
 #: Batches that each process may be ahead: enough to bridge a look at the val split.
@@ -30,10 +31,10 @@ class _Steps(Dataset[Any]):
         return max(0, self._settings.steps - self._first)
 
     def __getitem__(self, index: int) -> Any:
-        settings = self._settings
-        (side,) = settings.patches
-        chance = np.random.default_rng([settings.seed, self._first + index, self._rank])
-        return self._degradation.draw(max(1, settings.pixels // side**2), (side, side), chance)
+        # One size of crops, whatever part of the run is over.
+        side, batch = patch_at(0.0, self._settings)
+        chance = np.random.default_rng([self._settings.seed, self._first + index, self._rank])
+        return self._degradation.draw(batch, (side, side), chance)
 
 
 def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: int) -> Callable[[Tensor], Pair] | None:
@@ -48,7 +49,8 @@ def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: in
     if len(settings.patches) != 1:
         raise TrainingError("--workers needs one size of crops: give --patches one number.")
     # What the parent has opened, the processes share; started otherwise each would open it anew.
-    degradation.draw(1, (settings.patches[0],) * 2, np.random.default_rng(settings.seed))
+    side, _ = patch_at(0.0, settings)
+    degradation.draw(1, (side, side), np.random.default_rng(settings.seed))
     steps = _Steps(degradation, settings, first=first, rank=rank)
     loader = DataLoader(
         steps, batch_size=None, num_workers=settings.workers, prefetch_factor=_AHEAD, multiprocessing_context="fork"

@@ -27,7 +27,7 @@ _PATTERN_SIDE, _MARK_SIDE, _LOGO_SIDE = 512, 384, 256
 
 @dataclass(frozen=True, slots=True)
 class MarkBank:
-    """Marks by their kind, each straight RGBA: (4, h, w) uint8, on one device."""
+    """Marks by their kind, each straight RGBA: (4, h, w) uint8, on the CPU."""
 
     marks: dict[str, tuple[Tensor, ...]]
 
@@ -72,11 +72,11 @@ def _drawn(assets: Assets, marks: int, logos: int, seed: int) -> Iterator[tuple[
 
 
 @functools.lru_cache(maxsize=4)
-def open_bank(path: Path, device: torch.device) -> MarkBank:
-    """The bank that `fill_bank` wrote, decoded once on a device. Raises TrainingError where there is none."""
+def open_bank(path: Path) -> MarkBank:
+    """The bank that `fill_bank` wrote, decoded once. Raises TrainingError where there is none."""
     if not path.is_file():
         raise TrainingError(f"{path}: no drawn marks here. Draw some: python -m training marks ../shared/data")
-    return _bank(_read(path), device)
+    return _bank(_read(path))
 
 
 def _read(path: Path) -> Iterator[tuple[str, Array]]:
@@ -88,8 +88,8 @@ def _read(path: Path) -> Iterator[tuple[str, Array]]:
                     yield info.name.split("/")[0], np.asarray(image.convert("RGBA"))
 
 
-def _bank(marks: Iterable[tuple[str, Array]], device: torch.device) -> MarkBank:
+def _bank(marks: Iterable[tuple[str, Array]]) -> MarkBank:
     found: dict[str, list[Tensor]] = {}
     for kind, mark in marks:
-        found.setdefault(kind, []).append(torch.from_numpy(mark.copy()).permute(2, 0, 1).to(device))
+        found.setdefault(kind, []).append(torch.from_numpy(mark.copy()).permute(2, 0, 1))
     return MarkBank({kind: tuple(some) for kind, some in found.items()})

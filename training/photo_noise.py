@@ -48,7 +48,7 @@ class DenoisingMix:
         first, second = int(count * self.told + turn), int(count * (self.told + self.blind) + turn)
         sigma = torch.rand(second, device=clean.device, generator=rng) * (self.high - self.low) + self.low
         clean = torch.cat((clean[:second], softened(clean[second:], rng)))
-        last = count - int(count * self.untouched + turn) if second < count else count
+        last = max(second, count - int(count * self.untouched + turn))
         shot = photo_noise(clean[second:last], rng)
         noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), shot, clean[last:]))
         level = F.avg_pool2d((noisy - clean).square().mean(dim=1, keepdim=True), _WINDOW).sqrt()

@@ -52,8 +52,7 @@ class Settings:
     )
     part: str = _setting("train the part of the network of this name alone, the rest stays; empty: all", default="")
     workers: int = _setting(
-        "processes that draw ahead what need not wait for the photos (the watermarks); 0: drawn step by step, on the "
-        "training device",
+        "processes that draw ahead what need not wait for the photos (the watermarks); 0: drawn step by step",
         default=0,
     )
     compile: bool = _setting("torch.compile the network", default=False)

@@ -257,7 +257,7 @@ class Watermark:
 
     def draw(self, count: int, size: tuple[int, int], chance: np.random.Generator) -> Drawn:
         """All that is drawn by chance for `count` crops of `size`, on the CPU: a GPU would be no faster."""
-        source = open_bank(bank_path(self.folder, self.split), torch.device("cpu"))
+        source = open_bank(bank_path(self.folder, self.split))
         factor = float(np.exp(chance.uniform(np.log(0.5), np.log(2)))) if chance.random() < self.resized else 1.0
         planes = [self._marks(source, _before(size, factor), chance) for _ in range(count)]
         alpha, mark = (torch.stack(part) for part in zip(*planes, strict=True))
@@ -343,9 +343,9 @@ def _brushes(count: int, share: float, rng: np.random.Generator) -> np.ndarray:
 def _with_user_masks(pair: MarkedPair, brushes: Sequence[int]) -> MarkedPair:
     """The pair, some pictures with the mask that a user would have brushed; see `_brushes`."""
     for index, brush in enumerate(brushes):
-        mask, side = pair.mask[index : index + 1], abs(brush)
         if brush == 0:
             continue
+        mask, side = pair.mask[index : index + 1], abs(brush)
         if brush > 0:
             brushed = F.max_pool2d(mask, 2 * side + 1, stride=1, padding=side)
         else:

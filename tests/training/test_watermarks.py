@@ -29,7 +29,6 @@ from training.watermarks import (
 )
 
 SPLITS = ("train", "val", "test")
-CPU = torch.device("cpu")
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -93,13 +92,13 @@ def test_a_split_without_a_logo_is_refused(folder):
 
 def test_a_bank_holds_only_its_own_splits_logo(bank):
     # A point in the rim's middle, away from edges: the green there is 10 in the train logo, 90 in the test one.
-    green = [int(open_bank(bank_path(bank, split), CPU).marks[PLAIN][0][1, 25, 25]) for split in ("train", "test")]
+    green = [int(open_bank(bank_path(bank, split)).marks[PLAIN][0][1, 25, 25]) for split in ("train", "test")]
     assert green == pytest.approx([10, 90], abs=2)  # resampling rounds
 
 
 def test_a_missing_bank_says_how_to_make_one(tmp_path):
     with pytest.raises(TrainingError, match=r"marks-val\.tar: no drawn marks here"):
-        open_bank(bank_path(tmp_path, "val"), CPU)
+        open_bank(bank_path(tmp_path, "val"))
 
 
 # Drawing
@@ -273,7 +272,7 @@ def test_clwd_lays_one_logo_on_with_an_opacity_of_thirty_to_seventy_percent():
 
 
 def test_marks_mostly_cover_from_half_a_percent_to_forty(bank):
-    source = open_bank(bank_path(bank, "train"), CPU)
+    source = open_bank(bank_path(bank, "train"))
     covered = [random_marks(source, (64, 64), np.random.default_rng(seed)).covered for seed in range(24)]
     # A draw that misses is tried again six times, then taken as it is.
     assert sum(0.005 <= share <= 0.4 for share in covered) >= 22
