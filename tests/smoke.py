@@ -2,7 +2,7 @@
 
     python tests/smoke.py
 
-Prints what it did and exits with 1 when anything failed. The wheel must be under 15 MB.
+Prints what it did and exits with 1 when anything failed. The wheel must be under 52 MB: the weights take most of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WHEEL_LIMIT = 40_000_000
+WHEEL_LIMIT = 52_000_000
 
 #: Runs first in each Python of the fresh environment: any attempt to reach the network fails.
 CUT_NETWORK = """
