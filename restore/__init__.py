@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restore.chroma import Hint
+    from restore.classifier import Classifier, Reading
     from restore.colorizer import Colorizer, open_colorizer
-    from restore.engine import Classifier, Reading, Restored, Restorer, open_model
+    from restore.engine import Restored, Restorer, open_model
     from restore.errors import (
         BadOption,
         ModelNotFound,
@@ -45,11 +46,11 @@ __all__ = [
 
 #: Where the public names come from; those of no other module are in `errors`.
 _HOMES = {
-    "Classifier": "engine",
+    "Classifier": "classifier",
     "Colorizer": "colorizer",
     "Hint": "chroma",
     "Image": "image",
-    "Reading": "engine",
+    "Reading": "classifier",
     "Restored": "engine",
     "Restorer": "engine",
     "open_colorizer": "colorizer",

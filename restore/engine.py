@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
 from restore import store
-from restore.contract import ModelSpec, to_pixels, to_tensor
-from restore.digits import as_mnist
-from restore.errors import BadOption, UnsupportedModel, WrongMask
+from restore.classifier import Classifier
+from restore.contract import to_pixels, to_tensor
+from restore.errors import BadOption, ModelNotFound, UnsupportedModel, WrongMask
 from restore.image import Image
-from restore.look import look
+from restore.model import Model
+from restore.planner import Planner
 from restore.session import Session
 from restore.small import Small
 from restore.tiles import best_window, plan_tiles, run_tiled
 
-#: The label of a planner that ends a plan.
-END = "end"
 TileSize = int | Literal["auto"] | None
 
 #: Pixels of a tile where the size is chosen for the user. The 4.3-million-parameter denoiser needs
@@ -41,32 +40,6 @@ class Restored(NamedTuple):
     def changed(self, source: Image) -> bool:
         """Whether anything was done at all: a picture with nothing to mend comes back as the same object."""
         return self.image is not source
-
-
-class Model:
-    """What every opened model can say of itself. Safe to share between threads: nothing changes after opening."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.spec: ModelSpec = session.spec
-
-    @property
-    def provider(self) -> str:
-        """The onnxruntime provider that computes, "CPUExecutionProvider" for example."""
-        return self._session.provider
-
-    @property
-    def card(self) -> str:
-        """What the file says of itself to people, in markdown; empty where it says nothing."""
-        return self._session.card
-
-    def metadata(self, key: str) -> str:
-        """What the file holds under a key of its own; empty where it holds nothing."""
-        return self._session.metadata.get(key, "")
-
-    def run_batch(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One bare run on tensors as the contract names and shapes them: no tiles, no estimates, no checks."""
-        return self._session.run(inputs)
 
 
 Kind = TypeVar("Kind", bound=Model)
@@ -245,104 +218,6 @@ def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_st
     return change
 
 
-class Reading(NamedTuple):
-    """What a classifier reads: the likeliest label, the probability of each, and the picture as the network saw it.
-
-    `seen` is (28, 28) float32 in [0, 1], ink bright.
-    """
-
-    label: str
-    probabilities: Mapping[str, float]
-    seen: np.ndarray
-
-    @property
-    def probability(self) -> float:
-        """Of the likeliest label."""
-        return self.probabilities[self.label]
-
-
-class Classifier(Model):
-    """A model that answers with a label: a digit that is found in a picture, in any colours, and read."""
-
-    def __call__(self, image: Image) -> Reading:
-        """Raises UnreadableImage where no digit is found. What is transparent counts as paper."""
-        seen = as_mnist(_on_paper(image))
-        scores = self._session.run({"image": seen[None, None]})["scores"][0]
-        chances = {label: float(score) for label, score in zip(self.spec.labels, scores, strict=True)}
-        return Reading(max(chances, key=lambda label: chances[label]), chances, seen)
-
-
-def _on_paper(image: Image) -> np.ndarray:
-    """The pixels, and behind transparent ones white, or black where what is drawn is bright."""
-    if image.alpha is None:
-        return image.pixels
-    colours = to_tensor(image.pixels)[0].transpose(1, 2, 0)
-    share = to_tensor(image.alpha)[0].transpose(1, 2, 0)
-    drawn = float((colours * share).sum() / max(float(share.sum()), 1e-6))
-    paper = np.float32(0.0 if drawn > 0.5 else 1.0)
-    mixed: np.ndarray = paper + share * (colours - paper)
-    return mixed
-
-
-class Planner(Model):
-    """A model that answers with steps: it looks at a picture and says what it needs, one after the other."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        shapes = {tensor.name: tensor.shape for tensor in self.spec.tensors}
-        self._crops, self._side, self._thumbnail = (
-            int(shapes[name][axis]) for name, axis in (("crops", 1), ("crops", 3), ("thumbnail", 2))
-        )
-        self._features = int(shapes["state"][1])
-
-    def __call__(self, image: Image) -> tuple[tuple[str, float | None], ...]:
-        """The whole plan from one look: names of steps, and for denoise the noise's deviation in [0, 1]."""
-        looked = self._look(image)
-        state = self._fresh()
-        steps: list[tuple[str, float | None]] = []
-        while True:
-            name, sigma, state = self._decide(looked, [step for step, _ in steps], state)
-            if name is None:
-                return tuple(steps)
-            steps.append((name, sigma if name == "denoise" else None))
-
-    def still_wants(self, image: Image, before: Sequence[str], step: str) -> bool:
-        """Whether, of the picture as it now is and after the steps `before`, it would still take this one."""
-        looked, state = self._look(image), self._fresh()
-        for number in range(len(before)):
-            _, _, state = self._run_step(looked, before[:number], state)
-        name, _, _ = self._decide(looked, before, state)
-        return name == step
-
-    def _look(self, image: Image) -> dict[str, np.ndarray]:
-        crops, thumbnail = look(image.pixels, crops=self._crops, side=self._side, thumbnail=self._thumbnail)
-        scale = np.float32(255)
-        return {"crops": crops[None] / scale, "thumbnail": thumbnail[None] / scale}
-
-    def _fresh(self) -> np.ndarray:
-        return np.zeros((1, self._features), np.float32)
-
-    def _run_step(
-        self, looked: Mapping[str, np.ndarray], before: Sequence[str], state: np.ndarray
-    ) -> tuple[np.ndarray, float, np.ndarray]:
-        labels = self.spec.labels
-        previous = labels.index(before[-1]) if before else len(labels)
-        answers = self._session.run({**looked, "previous": np.array([previous], np.int64), "state": state})
-        return answers["scores"][0], float(answers["sigma"][0]), answers["next"]
-
-    def _decide(
-        self, looked: Mapping[str, np.ndarray], before: Sequence[str], state: np.ndarray
-    ) -> tuple[str | None, float, np.ndarray]:
-        """The next step, None for END: the likeliest that was not taken yet."""
-        open_to = [label for label in self.spec.labels if label not in before]
-        if open_to == [END]:
-            # A run takes as long as a look.
-            return None, 0.0, state
-        scores, sigma, state = self._run_step(looked, before, state)
-        name = max(open_to, key=lambda label: scores[self.spec.labels.index(label)])
-        return (None if name == END else name), sigma, state
-
-
 @overload
 def open_model(name_or_path: str | Path, *, device: str = "auto", threads: int | None = None) -> Restorer: ...
 @overload
@@ -368,5 +243,17 @@ def open_model(
         raise UnsupportedModel(f"{path}: {spec.name} answers with {spec.answer}: it is for the task {spec.task}.")
     if kind and not issubclass(made, kind):
         raise UnsupportedModel(f"{path}: {spec.name} is for the task {spec.task}: it answers with {spec.answer}.")
+    if made is Planner:
+        return Planner(session, _noise_finder(device, threads))
     opened: Model = made(session)
     return opened
+
+
+def _noise_finder(device: str, threads: int | None) -> Model | None:
+    """The installed denoiser, if it finds the level of noise itself."""
+    try:
+        denoiser = Model(Session(store.find("denoise"), device=device, threads=threads))
+    except ModelNotFound:
+        return None
+    sought = [param.name for param in denoiser.spec.params if param.default is None]
+    return denoiser if sought == ["sigma"] else None

@@ -1,4 +1,4 @@
-"""What a planner is shown of a picture of any size: crops at full size, where noise is seen, and a thumbnail."""
+"""What a planner is shown of a picture of any size: crops at full size, the whole small, and smaller."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from PIL import Image as PillowImage
 _PLACES = 6
 #: Sides of the blocks whose means say how flat a crop is: over them noise is averaged away.
 _BLOCK = 8
+#: Along each axis, of which a pixel of the view is the mean.
+_SAMPLES = 4
+_SMOOTH = PillowImage.Resampling.BILINEAR
 #: Means beyond these are nearly black or white: noise is clipped there.
 _CLIPPED = (0.04, 0.96)
 
 
 class Look(NamedTuple):
-    """(K, 3, S, S) and (3, T, T), uint8: RGB."""
+    """(K, 3, S, S), (3, T, T) and (3, H, W), uint8: RGB."""
 
     crops: np.ndarray
     thumbnail: np.ndarray
+    view: np.ndarray
 
 
-def look(pixels: np.ndarray, *, crops: int, side: int, thumbnail: int) -> Look:
-    """`crops` windows of `side` pixels and the whole as `thumbnail` x `thumbnail`, its sides squeezed.
+def look(pixels: np.ndarray, *, crops: int, side: int, thumbnail: int, longest: int) -> Look:
+    """`crops` windows of `side` pixels, the whole as `thumbnail` x `thumbnail`, its sides squeezed, and a `view` of it.
+
+    The view has the picture's own sides, shrunk where the longest is above `longest`.
 
     pixels: (H, W, 3) or (H, W), uint8 or uint16. Half of the windows are the flattest of the picture, where noise is
     plainest, the others lie spread from flat to busy. The same pixels give the same look. A picture smaller than a
@@ -42,10 +48,17 @@ def look(pixels: np.ndarray, *, crops: int, side: int, thumbnail: int) -> Look:
     spread = order[np.linspace(0, len(order) - 1, crops // 2).round().astype(int)]
     chosen = np.resize(np.concatenate((flattest, spread)), crops)
     stack = np.stack([windows[index].transpose(2, 0, 1) for index in chosen])
-    small = PillowImage.fromarray(plain).resize(
-        (thumbnail, thumbnail), PillowImage.Resampling.BILINEAR, reducing_gap=2.0
-    )
-    return Look(stack, np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)))
+    scale = min(1.0, longest / max(height, width))
+    sides = max(1, round(width * scale)), max(1, round(height * scale))
+    # Most of a large photo's pixels need not be read: `_SAMPLES` squared of them for each of the view are plenty.
+    stride = max(1, int(1 / (_SAMPLES * scale)))
+    view = PillowImage.fromarray(plain[::stride, ::stride]).resize(sides, _SMOOTH, reducing_gap=2.0)
+    small = view.resize((thumbnail, thumbnail), _SMOOTH, reducing_gap=2.0)
+    return Look(stack, _channels_first(small), _channels_first(view))
+
+
+def _channels_first(picture: PillowImage.Image) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
 def _plain(pixels: np.ndarray, least: int) -> np.ndarray:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from restore import store
-from restore.engine import Planner, Restored, Restorer, open_model
+from restore.engine import Restored, Restorer, open_model
 from restore.errors import BadOption
 from restore.image import Image
+from restore.planner import Planner
 
 #: In the order in which they work: a mark is noise to a denoiser, and noise is colour to a colorizer.
 NAMES = ("unwatermark", "denoise", "colorize")

@@ -52,7 +52,10 @@ OWN = {
             f"restore.{m}"
             for m in ("image", "contract", "color", "chroma", "colorizer", "monochrome", "digits", "layers", "store")
         ),
-        *(f"restore.{m}" for m in ("engine", "session", "steps", "errors", "reproduce", "look")),
+        *(
+            f"restore.{m}"
+            for m in ("engine", "model", "classifier", "planner", "session", "steps", "errors", "reproduce", "look")
+        ),
     },
 }
 #: Inside restore, a module may import only from the layers before its own.
@@ -61,6 +64,8 @@ LAYERS = (
     {"formats"},
     {"image", "contract", "tiles", "store", "color", "layers", "digits", "look"},
     {"small", "chroma", "monochrome", "session"},
+    {"model"},
+    {"classifier", "planner"},
     {"engine"},
     {"colorizer"},
     {"batch", "previews", "reproduce", "steps"},

@@ -214,6 +214,7 @@ def _train_planner(args: argparse.Namespace) -> None:
     _set_threads(args.threads)
     import torch
 
+    from restore.engine import open_model
     from restore.steps import open_tools
     from training.planner import new_planner, train_planner
     from training.tried_cases import load
@@ -222,7 +223,9 @@ def _train_planner(args: argparse.Namespace) -> None:
     cases, held_out = (load(args.tried / split) for split in ("train", "val"))
     tools = open_tools(device="cpu", threads=args.threads)
     network = new_planner(args.start_from)
-    print(train_planner(cases, held_out, tools, args.run, settings=settings, network=network))
+    denoiser = open_model("denoise", device="cpu", threads=args.threads)
+    best = train_planner(cases, held_out, tools, args.run, settings=settings, network=network, denoiser=denoiser)
+    print(best)
 
 
 def _add_try(parser: argparse.ArgumentParser) -> None:

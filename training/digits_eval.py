@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from restore import image as image_module
-from restore.engine import Classifier, open_model
+from restore.classifier import Classifier
+from restore.engine import open_model
 from restore.errors import UnreadableImage
 from training.mnist import Digits, read_mnist
 

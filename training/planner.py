@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch.nn import functional as F
 
 from models.planner import Planner
 from restore import store
+from restore.model import Model
+from restore.planner import Sight, examine
 from restore.steps import Tool
 from training.loop import Ema, pick_precision
 from training.optimizers import Optimizers
-from training.planner_photos import LABELS
+from training.planner_photos import CROP, CROPS, LABELS, THUMBNAIL, VIEW
 from training.recipes import find_recipe
 from training.report import Report
 from training.runs import Run
@@ -70,6 +73,29 @@ def _seen(network: Planner, crops: Tensor, thumbnail: Tensor, traits: Tensor) ->
     return network.look(crops.float() / 255, thumbnail.float() / 255, traits).float()
 
 
+def sight_by(denoiser: Model | None) -> Callable[[np.ndarray], Sight]:
+    """Gives what the planner is told of a picture (H, W, 3) uint8, with the levels that this denoiser finds."""
+    return partial(examine, denoiser=denoiser, crops=CROPS, side=CROP, thumbnail=THUMBNAIL, longest=VIEW)
+
+
+def traits_of(network: Planner, precision: torch.dtype = torch.float32) -> Callable[[Sight], Tensor]:
+    """Gives a network's traits (C,) of what is told of a picture, the view padded as the export pads it.
+
+    `precision` is that of the convolutions.
+    """
+
+    @torch.no_grad()
+    def traits(sight: Sight) -> Tensor:
+        view = torch.from_numpy(sight.view)[None].float() / 255
+        rows, columns = (-side % network.multiple_of for side in view.shape[-2:])
+        view = F.pad(view, (0, columns, 0, rows), mode="replicate")
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            found = network.traits(view, torch.from_numpy(sight.levels)[None], torch.tensor([sight.variety]))
+        return found[0].float()
+
+    return traits
+
+
 @torch.no_grad()
 def _seen_in(network: Planner, gallery: Gallery, rows: Sequence[int]) -> Tensor:
     parts = []
@@ -85,22 +111,12 @@ def _seen_in(network: Planner, gallery: Gallery, rows: Sequence[int]) -> Tensor:
 @torch.no_grad()
 def decode(network: Planner, seen: Tensor) -> list[Planned]:
     """The steps that the network, in serving mode, plans from one look each, greedily; none is taken twice."""
-    state = seen.new_zeros(len(seen), network.features)
-    previous = torch.full((len(seen),), NONE)
-    open_to = torch.ones(len(seen), len(LABELS), dtype=torch.bool)
-    rows: list[list[str]] = [[] for _ in seen]
-    deviations = [0.0] * len(seen)
-    for _ in STEPS:
-        scores, sigma, state = network.step(seen, previous, state)
-        previous = scores.where(open_to, -1).argmax(dim=1)
-        # An ended plan stays so.
-        open_to[previous == 0, 1:] = False
-        open_to[torch.arange(len(seen))[previous > 0], previous[previous > 0]] = False
-        for row, label in enumerate(previous.tolist()):
-            if label:
-                rows[row].append(LABELS[label])
-                deviations[row] = float(sigma[row]) if LABELS[label] == "denoise" else deviations[row]
-    return [(tuple(steps), deviation) for steps, deviation in zip(rows, deviations, strict=True)]
+    chosen, _, sigmas = network.decode(seen, torch.full((len(seen), len(STEPS)), NONE))
+    found = []
+    for labels, deviations in zip(chosen.tolist(), sigmas.tolist(), strict=True):
+        steps = {LABELS[label]: sigma for label, sigma in zip(labels, deviations, strict=True) if label}
+        found.append((tuple(steps), steps.get("denoise", 0.0)))
+    return found
 
 
 def plans(network: Planner, gallery: Gallery) -> list[Planned]:
@@ -167,11 +183,13 @@ def train_planner(
     *,
     settings: Settings,
     network: Planner,
+    denoiser: Model | None,
 ) -> Path:
     """Train `network` on the CPU, or take up `run/last.pt`; returns the path of the best checkpoint.
 
-    `tools` carry out what the planner chooses. `run/best.pt` holds the averaged weights with the highest share of
-    right plans less the share of harm on `held_out`, and the caution that is best for them there.
+    `tools` carry out what the planner chooses, and `denoiser` says how much noise there is. `run/best.pt` holds the
+    averaged weights with the highest share of right plans less the share of harm on `held_out`, and the caution that is
+    best for them there.
     """
     state = Run(RECIPE, {}, run, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
     resumed = state.resume(_CPU, with_other_settings=True)
@@ -185,12 +203,8 @@ def train_planner(
         report.say(f"resumed {run / 'last.pt'} at step {progress.step}")
     precision = pick_precision(settings, _CPU)
 
-    @torch.no_grad()
-    def traits(thumbnail: Tensor) -> Tensor:
-        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            return network.traits(thumbnail).float()
-
-    gallery, val = (Gallery(some, tools, traits) for some in (cases, held_out))
+    sight = sight_by(denoiser)
+    gallery, val = (Gallery(some, tools, sight, traits_of(network, precision)) for some in (cases, held_out))
     told = [walk_of(cases, index, case.steps) for index, case in enumerate(cases)]
     own: list[Walk] = []
     due = list(ROLL_OUTS)

@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.progress import track
 
 from restore import image as image_module
-from restore.engine import Planner, open_model
+from restore.engine import open_model
 from restore.image import Image
+from restore.planner import Planner
 from restore.steps import Step, Tool, carry_out, make_plan, open_tools
 from training.data import PhotoSet, find_photos
 from training.mark_assets import Assets
@@ -40,7 +41,7 @@ _MARK_SIDE = 448
 #: Clean photos as they are, and enlarged: files of cameras are softer than photos that were shrunk.
 ENLARGED = (1, 2, 4)
 _TWELVE_MEGAPIXELS = (3000, 4000, 3)
-_TIMED = 5
+_TIMED = 9
 
 
 #: Kinds of wrong plans that are told.
@@ -69,7 +70,9 @@ class PlanReport:
     sigma_error: float
     regret: Mapping[str, float]
     with_tools: Sequence[str]
+    #: Of one look at 12 megapixels: by the clock, and of CPU time.
     milliseconds: float
+    cpu_milliseconds: float
     command: str
 
     def to_markdown(self) -> str:
@@ -87,7 +90,7 @@ class PlanReport:
             f"right to the last step, {self.followed:.1%} as `restore auto` follows them, looking again after each "
             f"step; {self.as_done:.1%} are what was done to the photo, which not all restorers can undo. F1 of the "
             f"sets of steps {self.set_f1:.3f}; the noise's level is off by {self.sigma_error:.1f} of 255 on average; "
-            f"one look at 12 megapixels takes {self.milliseconds:.0f} ms of CPU time."
+            f"one look at 12 megapixels takes {self.milliseconds:.0f} ms, {self.cpu_milliseconds:.0f} ms of CPU time."
         )
         return "\n".join([
             said,
@@ -176,6 +179,7 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
         for step in each.plan
         if step.sigma is not None and each.case.sigma
     ]
+    clock, cpu = _milliseconds(planner)
     return PlanReport(
         model=planner.spec.name,
         cases=len(done),
@@ -195,7 +199,8 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
         sigma_error=float(np.mean(levels)) if levels else 0.0,
         regret=regrets(done),
         with_tools=list(tools),
-        milliseconds=_milliseconds(planner),
+        milliseconds=clock,
+        cpu_milliseconds=cpu,
         command=command,
     )
 
@@ -281,18 +286,19 @@ def _harm(planner: Planner, photos: Sequence[Image], factor: int, tools: Mapping
     return planned / len(photos), changed / len(photos)
 
 
-def _milliseconds(planner: Planner) -> float:
-    """CPU time of one look at a decoded photo of 12 megapixels and its plan, the median of some.
+def _milliseconds(planner: Planner) -> tuple[float, float]:
+    """One look at a decoded photo of 12 megapixels and its plan: by the clock at best, and the median of CPU time.
 
-    Not by the clock, which says more of what else a machine does.
+    The clock also says what else a machine does: the quickest of some looks says most of a user's.
     """
     image = Image(np.random.default_rng(0).integers(0, 256, _TWELVE_MEGAPIXELS, np.uint8))
-    spent = []
+    clock, cpu = [], []
     for _ in range(_TIMED):
-        started = time.process_time()
+        started = time.perf_counter(), time.process_time()
         make_plan(image, planner)
-        spent.append(time.process_time() - started)
-    return 1000 * float(np.median(spent))
+        clock.append(time.perf_counter() - started[0])
+        cpu.append(time.process_time() - started[1])
+    return 1000 * min(clock), 1000 * float(np.median(cpu))
 
 
 def _tracked(items: Sequence[T], text: str) -> Iterator[T]:

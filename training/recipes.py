@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import models
 from models.colorizer import FULL_CHROMA, PALETTE_SIZE
-from models.planner import FEATURES as PLANNER_FEATURES
 from restore.contract import Answer, Param, TensorInput
+from restore.planner import MOST_VARIETY
 from training import TrainingError
 from training.colorizing import chroma_loss, colorizing_figures
 from training.data import PhotoSet
@@ -19,10 +19,11 @@ from training.degrade import Degradation
 from training.denoising import denoising_figures, denoising_loss
 from training.old_photo import OldPhoto
 from training.photo_noise import UNKNOWN, DenoisingMix
-from training.planner_photos import CROP, CROPS, LABELS, THUMBNAIL
+from training.planner_photos import CROP, CROPS, LABELS, THUMBNAIL, VIEW
 from training.reproducing import Untouched, reproducing_figures, reproducing_loss
 from training.settings import Settings
 from training.thumbnails import ThumbnailSet
+from training.trying import STEPS
 from training.unwatermark_losses import unwatermark_figures, unwatermark_loss
 from training.watermarks import Watermark
 
@@ -45,7 +46,7 @@ CERTAINTY = Param(
     name="certainty",
     min=0.0,
     max=1.0,
-    default=0.9983,
+    default=0.9981,
     help="how sure the network must be that there is a mark; less finds more marks, and more that are none",
 )
 
@@ -86,12 +87,13 @@ _CLASSIFY_FAILURES = (
 _PLAN_PURPOSE = """\
 Says what a photo needs (`restore plan`, `restore auto`): a watermark taken off, noise taken out, colour, or nothing. It
 learnt from trying: right is the shortest order of the shipped remover and denoiser within 0.1 dB of the best, and
-colour for what went grey. It sees eight windows of the photo at full size, where noise is plain, a thumbnail of the
-whole, and what the part of the watermark remover that finds marks makes of that."""
+colour for what went grey. It sees eight windows of the photo at full size, where noise is plain, and a thumbnail of the
+whole, and is told what the restorers find: the noise in each window, a mark in a view of up to 448 pixels, and whether
+the rule for black-and-white finds colour."""
 _PLAN_FAILURES = (
-    "Most watermarks are left out of the plan: those that the shipped remover does not find, and most that it would.",
-    "A quarter of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
-    "It sees the whole photo 192 pixels wide, the remover up to 1,024: fine marks on large photos are overlooked.",
+    "Most watermarks are left out of the plan: those that the shipped remover does not find, and half that it would.",
+    "A sixth of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
+    "It sees the whole photo up to 448 px wide, the remover up to 1,024: fine marks on large photos are overlooked.",
     "Black-and-white is what it wants to colour, art or not; `--plan` says otherwise.",
     "What is worth a step depends on the restorers: with others than those that it was trained with it is less right.",
 )
@@ -292,16 +294,21 @@ OTHERS: dict[str, NetworkRecipe] = {
         hparams={},
         answer="steps",
         outputs=(
+            Output("steps", low=None, high=None, per_pixel=False),
             Output("scores", per_pixel=False),
             Output("sigma", per_pixel=False),
-            Output("next", low=None, high=None, per_pixel=False),
         ),
         image=None,
+        working_size=VIEW,
         tensors=(
             TensorInput(name="crops", shape=("N", CROPS, 3, CROP, CROP), min=0.0, max=1.0, default=0.5),
             TensorInput(name="thumbnail", shape=("N", 3, THUMBNAIL, THUMBNAIL), min=0.0, max=1.0, default=0.5),
-            TensorInput(name="previous", shape=("N",), min=0, max=len(LABELS), default=len(LABELS), dtype="int64"),
-            TensorInput(name="state", shape=("N", PLANNER_FEATURES), min=-1.0, max=1.0, default=0.0),
+            TensorInput(name="view", shape=("N", 3, "H", "W"), min=0.0, max=1.0, default=0.5),
+            TensorInput(name="levels", shape=("N", CROPS), min=0.0, max=0.5, default=0.0),
+            TensorInput(name="variety", shape=("N",), min=0.0, max=MOST_VARIETY, default=0.0),
+            TensorInput(
+                name="taken", shape=("N", len(STEPS)), min=0, max=len(LABELS), default=len(LABELS), dtype="int64"
+            ),
         ),
         labels=LABELS,
         purpose=_PLAN_PURPOSE,

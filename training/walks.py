@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from restore.image import Image
-from restore.look import look
+from restore.planner import Sight
 from restore.steps import Tool
-from training.planner_photos import CROP, CROPS, LABELS, THUMBNAIL
+from training.planner_photos import LABELS
 from training.tried_cases import TriedCase
 from training.trying import Order
 
@@ -42,10 +42,16 @@ class Gallery:
     """What cases become by steps, and a look at each: made when first asked for, then kept."""
 
     def __init__(
-        self, cases: Sequence[TriedCase], tools: Mapping[str, Tool], traits: Callable[[Tensor], Tensor]
+        self,
+        cases: Sequence[TriedCase],
+        tools: Mapping[str, Tool],
+        sight: Callable[[np.ndarray], Sight],
+        traits: Callable[[Sight], Tensor],
     ) -> None:
+        """`sight` is what a planner is told of a picture, `traits` (C,) what its network makes of that."""
         self.cases = cases
         self._tools = tools
+        self._sight = sight
         self._traits = traits
         self._pictures = [dict(case.trial.pictures) for case in cases]
         self._rows: dict[tuple[int, int], int] = {}
@@ -70,10 +76,10 @@ class Gallery:
         key = index, id(picture)
         if key not in self._rows:
             self._rows[key] = len(self.crops)
-            crops, thumbnail = look(picture, crops=CROPS, side=CROP, thumbnail=THUMBNAIL)
-            self.crops.append(crops)
-            self.thumbnails.append(thumbnail)
-            self.traits.append(self._traits(torch.from_numpy(thumbnail)[None].float() / 255)[0])
+            sight = self._sight(picture)
+            self.crops.append(sight.crops)
+            self.thumbnails.append(sight.thumbnail)
+            self.traits.append(self._traits(sight))
         return self._rows[key]
 
 
@@ -82,7 +88,7 @@ class Lesson(NamedTuple):
 
     crops: Tensor  # (L, K, 3, S, S) uint8
     thumbnail: Tensor  # (L, 3, T, T) uint8
-    traits: Tensor  # (L, MARK_TRAITS)
+    traits: Tensor  # (L, C), as `Planner.traits` gives them
     looked: Tensor  # (N, T) int64: which look each place is told from
     previous: Tensor  # (N, T) int64: the step before, NONE at first
     labels: Tensor  # (N, T) int64

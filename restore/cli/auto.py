@@ -22,7 +22,7 @@ from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFai
 
 if TYPE_CHECKING:
     from restore.batch import Job
-    from restore.engine import Planner
+    from restore.planner import Planner
     from restore.steps import Outcome, Step, Tool
 
 _EXAMPLE = "restore auto - < photo.jpg > out.jpg"
@@ -90,11 +90,13 @@ def auto(
 
 def _planner(model: str, device: str, threads: int | None) -> Planner:
     """Raises BadOption where none is installed, with the way out."""
-    from restore import engine, store
+    from restore import store
+    from restore.engine import open_model
+    from restore.planner import Planner
 
     if model == "plan" and not any(entry.task == "plan" for entry in store.entries()):
         raise BadOption('no planner is installed here. Say the steps yourself: --plan "unwatermark,denoise"')
-    return engine.open_model(model, kind=engine.Planner, device=device, threads=threads)
+    return open_model(model, kind=Planner, device=device, threads=threads)
 
 
 def _refuse_missing(told: tuple[Step, ...], tools: dict[str, Tool]) -> None:

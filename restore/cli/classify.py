@@ -12,7 +12,7 @@ from restore.cli.options import MODEL_HELP, DeviceOption, InputsArgument, Thread
 from restore.errors import NotEnoughMemory, UnreadableImage
 
 if TYPE_CHECKING:
-    from restore.engine import Reading
+    from restore.classifier import Reading
 
 _EXAMPLE = "restore classify - < seven.png"
 
@@ -32,7 +32,8 @@ def classify(
     One digit a picture, a scan, a photo or a drawing, in any colours and of any size; it is found, centred and scaled.
     """
     from restore import batch
-    from restore.engine import Classifier, open_model
+    from restore.classifier import Classifier
+    from restore.engine import open_model
 
     sources = find_sources(inputs, example=_EXAMPLE)
     read_digit = open_model(model, kind=Classifier, device=device, threads=threads)

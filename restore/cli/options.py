@@ -46,7 +46,8 @@ QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")
 
 def open_for(task: str, model: str, device: str, threads: int | None) -> Restorer:
     """The model of this name. Raises BadOption if it is for another task than the command's."""
-    from restore.engine import Model, Restorer, open_model
+    from restore.engine import Restorer, open_model
+    from restore.model import Model
 
     restorer = open_model(model, kind=Model, device=device, threads=threads)
     if restorer.spec.task != task:

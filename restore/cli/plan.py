@@ -26,7 +26,8 @@ def plan(
     Example: restore plan photo.jpg --json
     """
     from restore import batch
-    from restore.engine import Planner, open_model
+    from restore.engine import open_model
+    from restore.planner import Planner
     from restore.steps import describe, make_plan
 
     sources = find_sources(inputs, example=_EXAMPLE)

@@ -14,9 +14,11 @@ from typing import Any
 import gradio as gr
 
 from restore import __version__, store
+from restore.classifier import Classifier
 from restore.colorizer import open_colorizer
-from restore.engine import Classifier, Planner, Restorer, open_model
+from restore.engine import Restorer, open_model
 from restore.errors import BadOption
+from restore.planner import Planner
 from restore.steps import open_tools
 from restore.web.colorize import ColorizeTab
 from restore.web.denoise import DenoiseTab

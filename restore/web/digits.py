@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from restore.engine import Classifier, Reading
+from restore.classifier import Classifier, Reading
 from restore.errors import RestoreError, UnreadableImage
 from restore.image import Image
 from restore.previews import preview, save_preview

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from restore.engine import Planner
 from restore.image import Image
+from restore.planner import Planner
 from restore.steps import NAMES, Outcome, Step, Tool, carry_out, describe, make_plan
 from restore.web.tab import PROGRESS, PhotoTab, Tick, Updates, pair, slider
 

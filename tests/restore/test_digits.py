@@ -12,10 +12,12 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from restore.classifier import Classifier
 from restore.digits import BOX, CENTRE, SIDE, as_mnist
-from restore.engine import Classifier, Model, Restorer, open_model
+from restore.engine import Restorer, open_model
 from restore.errors import UnreadableImage, UnsupportedModel
 from restore.image import Image
+from restore.model import Model
 
 WEIGHTS = Path(__file__).parents[2] / "restore/weights/classify-fast.onnx"
 Draw = Callable[..., np.ndarray]

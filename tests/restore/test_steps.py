@@ -12,9 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as PillowImage
 
 from restore.contract import SPEC_KEY, ModelSpec, TensorInput
-from restore.engine import Planner, Restored, open_model
-from restore.errors import BadOption
+from restore.engine import Restored, open_model
+from restore.errors import BadOption, UnsupportedModel
 from restore.image import Image, read
+from restore.planner import Planner
 from restore.steps import Step, carry_out, describe, parse, write
 
 LABELS = ("end", "unwatermark", "denoise", "colorize")
@@ -25,47 +26,50 @@ SIGMA = 22 / 255
 
 @pytest.fixture(scope="session")
 def planner_file(tmp_path_factory) -> Path:
-    """A planner that wants a bright thumbnail denoised (above 0.3) and then coloured (above 0.6), and ends a dark one.
-
-    Its state counts the steps; it is never wanted again what was taken.
-    """
+    """A planner that wants a bright view denoised (above 0.3) and then coloured (above 0.6), and ends a dark one."""
     tensors = (
         TensorInput(name="crops", shape=("N", 2, 3, 16, 16), min=0, max=1, default=0),
         TensorInput(name="thumbnail", shape=("N", 3, 8, 8), min=0, max=1, default=0),
-        TensorInput(name="previous", shape=("N",), min=0, max=4, default=4, dtype="int64"),
-        TensorInput(name="state", shape=("N", 1), min=0, max=9, default=0),
+        TensorInput(name="view", shape=("N", 3, "H", "W"), min=0, max=1, default=0),
+        TensorInput(name="levels", shape=("N", 2), min=0, max=1, default=0),
+        TensorInput(name="variety", shape=("N",), min=0, max=2, default=0),
+        TensorInput(name="taken", shape=("N", 3), min=0, max=4, default=4, dtype="int64"),
     )
-    spec = ModelSpec(name="plan-fast", task="plan", answer="steps", reach=None, tensors=tensors, labels=LABELS)
+    spec = ModelSpec(
+        name="plan-fast", task="plan", answer="steps", reach=None, working_size=40, tensors=tensors, labels=LABELS
+    )
     constants = {
-        "axes": np.array([1, 2, 3], np.int64),
-        "crops_axes": np.array([1, 2, 3, 4], np.int64),
-        "one": np.array([[1.0]], np.float32),
-        # END scores 0; denoise its brightness less 0.3, colorize less 0.6 and after the first step alone.
-        "bias": np.array([[0, -9, -0.3, -0.6]], np.float32),
-        "slope": np.array([[0, 0, 1, 1]], np.float32),
-        "by_step": np.array([[0, 0, 0, 9]], np.float32),
-        "late": np.array([[0, 0, 0, -9]], np.float32),
-        "zero": np.float32(0),
-        "sigma_scale": np.float32(SIGMA),
-        "row": np.array([-1], np.int64),
+        "pixels": np.array([1, 2, 3], np.int64),
+        "every_crop": np.array([1, 2, 3, 4], np.int64),
+        "row": np.array([1], np.int64),
+        # Above what a step is wanted; for the last place none is.
+        "least": np.array([[0.3, 0.6, 9]], np.float32),
+        "step": np.array([[2, 3, 0]], np.int64),
+        "end": np.array([[0]], np.int64),
+        "open": np.array([[4]], np.int64),
+        "half": np.float32(0.5),
+        "unseen": np.float32(0),
+        "deviation": np.full((1, 3), SIGMA, np.float32),
     }
     nodes = [
-        helper.make_node("ReduceMean", ["thumbnail", "axes"], ["mean4"], keepdims=0),
-        helper.make_node("Unsqueeze", ["mean4", "axis1"], ["mean"]),
-        helper.make_node("Mul", ["mean", "slope"], ["bright"]),
-        helper.make_node("Mul", ["state", "by_step"], ["unlocked"]),
-        helper.make_node("Add", ["bright", "bias"], ["biased"]),
-        helper.make_node("Add", ["biased", "late"], ["locked"]),
-        helper.make_node("Add", ["locked", "unlocked"], ["scores"]),
-        helper.make_node("Add", ["state", "one"], ["next"]),
-        helper.make_node("ReduceMean", ["crops", "crops_axes"], ["crops_mean"], keepdims=0),
-        helper.make_node("Mul", ["crops_mean", "zero"], ["nothing"]),
-        helper.make_node("Cast", ["previous"], ["previous_float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["previous_float", "zero"], ["nothing_more"]),
-        helper.make_node("Add", ["nothing", "nothing_more"], ["sum"]),
-        helper.make_node("Add", ["sum", "sigma_scale"], ["sigma"]),
+        helper.make_node("ReduceMean", ["view", "pixels"], ["of_view"], keepdims=0),
+        helper.make_node("ReduceMean", ["thumbnail", "pixels"], ["of_thumbnail"], keepdims=0),
+        helper.make_node("Add", ["of_view", "of_thumbnail"], ["both"]),
+        helper.make_node("Mul", ["both", "half"], ["brightness"]),
+        helper.make_node("Unsqueeze", ["brightness", "row"], ["bright"]),
+        helper.make_node("Greater", ["bright", "least"], ["wanted"]),
+        helper.make_node("Where", ["wanted", "step", "end"], ["own"]),
+        helper.make_node("Equal", ["taken", "open"], ["free"]),
+        helper.make_node("Where", ["free", "own", "taken"], ["steps"]),
+        helper.make_node("ReduceMean", ["crops", "every_crop"], ["of_crops"], keepdims=0),
+        helper.make_node("Unsqueeze", ["of_crops", "row"], ["cropped"]),
+        helper.make_node("ReduceMean", ["levels", "row"], ["of_levels"], keepdims=1),
+        helper.make_node("Add", ["cropped", "of_levels"], ["more"]),
+        helper.make_node("Unsqueeze", ["variety", "row"], ["of_variety"]),
+        helper.make_node("Add", ["more", "of_variety"], ["all"]),
+        helper.make_node("Mul", ["all", "unseen"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "deviation"], ["sigma"]),
     ]
-    constants["axis1"] = np.array([1], np.int64)
     inputs = [
         helper.make_tensor_value_info(
             tensor.name, TensorProto.INT64 if tensor.dtype == "int64" else TensorProto.FLOAT, list(tensor.shape)
@@ -73,9 +77,8 @@ def planner_file(tmp_path_factory) -> Path:
         for tensor in tensors
     ]
     outputs = [
-        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 4]),
-        helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N"]),
-        helper.make_tensor_value_info("next", TensorProto.FLOAT, ["N", 1]),
+        helper.make_tensor_value_info("steps", TensorProto.INT64, ["N", 3]),
+        helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N", 3]),
     ]
     initial = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "planner", inputs, outputs, initial)
@@ -152,6 +155,16 @@ def test_a_plan_is_told_in_words():
     steps = (Step("unwatermark"), Step("denoise", SIGMA), Step("colorize"))
     assert describe(steps) == "watermark; noise, sigma about 22; black and white"
     assert describe(()) == "nothing to mend"
+
+
+def test_a_planner_of_another_version_is_refused_in_a_sentence(planner_file, tmp_path):
+    model = onnx.load(planner_file)
+    spec = json.loads(next(p.value for p in model.metadata_props if p.key == SPEC_KEY))
+    spec["working_size"] = None
+    helper.set_model_props(model, {SPEC_KEY: json.dumps(spec)})
+    onnx.save(model, tmp_path / "old.onnx")
+    with pytest.raises(UnsupportedModel, match="plan-fast is a planner of another version of Restore"):
+        open_model(tmp_path / "old.onnx", kind=Planner, device="cpu")
 
 
 def test_the_planner_decodes_until_it_ends(planner):

@@ -12,7 +12,8 @@ import onnx
 import pytest
 import torch
 
-from restore.engine import Classifier, open_model
+from restore.classifier import Classifier
+from restore.engine import open_model
 from training import TrainingError
 from training.__main__ import main
 from training.digits import train_digits

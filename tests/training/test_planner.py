@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from models.planner import MARK_TRAITS, Planner
-from restore.engine import Planner as OpenedPlanner
+from models.planner import Planner
 from restore.engine import Restored, open_model
 from restore.image import Image
+from restore.planner import Planner as OpenedPlanner
 from training import planner
 from training.__main__ import main
 from training.data import PhotoSet
-from training.planner import figures, new_planner, planning_loss, plans, roll_outs, train_planner
+from training.planner import (
+    figures,
+    new_planner,
+    planning_loss,
+    plans,
+    roll_outs,
+    sight_by,
+    train_planner,
+    traits_of,
+)
 from training.planner_photos import LABELS, PLAIN_NOISE, STEPS, Case, CaseMaker
 from training.settings import PLANNER
 from training.tried_cases import TriedCase
@@ -23,6 +32,8 @@ from training.trying import try_out
 from training.walks import NONE, Gallery, lesson, mirrored, walk_of
 
 U, D, C = "unwatermark", "denoise", "colorize"
+#: Numbers that are told of a picture.
+TOLD = Planner().count
 
 
 def letters(kind: str, rng: np.random.Generator) -> torch.Tensor:
@@ -79,7 +90,7 @@ def tried(make_photo) -> list[TriedCase]:
 
 @pytest.fixture(scope="module")
 def gallery(tried) -> Gallery:
-    return Gallery(tried, TOOLS, lambda thumbnail: torch.zeros(len(thumbnail), MARK_TRAITS))
+    return Gallery(tried, TOOLS, sight_by(None), lambda sight: torch.zeros(TOLD))
 
 
 def test_the_same_seed_makes_the_same_case(maker, made):
@@ -214,14 +225,16 @@ def checkpoint(tried, tmp_path_factory):
         patch.setattr(planner, "OWN", 2)
         settings = dataclasses.replace(PLANNER, steps=4, minutes=0.0, validate_every=2)
         run = tmp_path_factory.mktemp("run")
-        return train_planner(tried, tried[:6], TOOLS, run, settings=settings, network=Planner())
+        return train_planner(tried, tried[:6], TOOLS, run, settings=settings, network=Planner(), denoiser=None)
 
 
 def test_training_writes_a_checkpoint_rolls_out_and_goes_on(tried, checkpoint):
     assert torch.load(checkpoint.parent / "last.pt", weights_only=True)["progress"]["step"] == 4
     assert "own ways" in (checkpoint.parent / "log.txt").read_text("utf-8")
     longer = dataclasses.replace(PLANNER, steps=5, minutes=0.0, validate_every=2)
-    assert train_planner(tried[:8], tried[:6], TOOLS, checkpoint.parent, settings=longer, network=Planner())
+    assert train_planner(
+        tried[:8], tried[:6], TOOLS, checkpoint.parent, settings=longer, network=Planner(), denoiser=None
+    )
     assert torch.load(checkpoint.parent / "last.pt", weights_only=True)["progress"]["step"] == 5
 
 
@@ -242,7 +255,7 @@ def test_the_exported_planner_plans_as_torch_does(checkpoint, tried, tmp_path):
     weights = torch.load(checkpoint, weights_only=True)["ema"]
     network.load_state_dict({name: w.half().float() if w.ndim > 1 else w for name, w in weights.items()})
     few = tried[:8]
-    gallery = Gallery(few, TOOLS, torch.no_grad()(network.traits))
+    gallery = Gallery(few, TOOLS, sight_by(open_model("denoise", device="cpu")), traits_of(network))
     for case, (steps, sigma) in zip(few, plans(network, gallery), strict=True):
         planned = opened(Image(case.trial.pictures[()]))
         assert tuple(name for name, _ in planned) == steps

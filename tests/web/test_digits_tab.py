@@ -11,7 +11,8 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from restore.engine import Classifier, open_model
+from restore.classifier import Classifier
+from restore.engine import open_model
 from restore.web.digits import DigitsTab
 
 WEIGHTS = Path(__file__).parents[2] / "restore/weights/classify-fast.onnx"
