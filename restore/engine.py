@@ -244,15 +244,16 @@ def open_model(
     if kind and not issubclass(made, kind):
         raise UnsupportedModel(f"{path}: {spec.name} is for the task {spec.task}: it answers with {spec.answer}.")
     if made is Planner:
-        return Planner(session, _noise_finder(device, threads))
+        return Planner(session, _noise_finder(device))
     opened: Model = made(session)
     return opened
 
 
-def _noise_finder(device: str, threads: int | None) -> Model | None:
+def _noise_finder(device: str) -> Model | None:
     """The installed denoiser, if it finds the level of noise itself."""
     try:
-        denoiser = Model(Session(store.find("denoise"), device=device, threads=threads))
+        # For so few pixels one thread does, and none is left that spins beside the planner's own.
+        denoiser = Model(Session(store.find("denoise"), device=device, threads=1))
     except ModelNotFound:
         return None
     sought = [param.name for param in denoiser.spec.params if param.default is None]

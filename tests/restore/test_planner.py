@@ -68,7 +68,7 @@ def test_variety_tells_grey_toned_and_colour_apart():
 
 def test_only_a_denoiser_that_finds_the_level_itself_is_asked(smoother, tmp_path, monkeypatch):
     monkeypatch.setenv("RESTORE_MODELS", str(smoother))
-    assert _noise_finder("cpu", 1).spec.name == "denoise-fast"
+    assert _noise_finder("cpu").spec.name == "denoise-fast"
     model = onnx.load(smoother / "denoise-fast.onnx")
     spec = next(prop for prop in model.metadata_props if prop.key == SPEC_KEY)
     plain = json.loads(spec.value)
@@ -77,4 +77,4 @@ def test_only_a_denoiser_that_finds_the_level_itself_is_asked(smoother, tmp_path
     onnx.save(model, tmp_path / "denoise-fast.onnx")
     store.publish(tmp_path, "denoise-fast", task="denoise", tier="fast", about={})
     monkeypatch.setenv("RESTORE_MODELS", str(tmp_path))
-    assert _noise_finder("cpu", 1) is None
+    assert _noise_finder("cpu") is None
