@@ -244,12 +244,12 @@ def open_model(
     if kind and not issubclass(made, kind):
         raise UnsupportedModel(f"{path}: {spec.name} is for the task {spec.task}: it answers with {spec.answer}.")
     if made is Planner:
-        return Planner(session, _noise_finder(device))
+        return Planner(session, open_noise_finder(device))
     opened: Model = made(session)
     return opened
 
 
-def _noise_finder(device: str) -> Model | None:
+def open_noise_finder(device: str) -> Model | None:
     """The installed denoiser, if it finds the level of noise itself."""
     try:
         # For so few pixels one thread does, and none is left that spins beside the planner's own.

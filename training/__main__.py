@@ -214,7 +214,7 @@ def _train_planner(args: argparse.Namespace) -> None:
     _set_threads(args.threads)
     import torch
 
-    from restore.engine import open_model
+    from restore.engine import open_noise_finder
     from restore.steps import open_tools
     from training.planner import new_planner, train_planner
     from training.tried_cases import load
@@ -223,7 +223,7 @@ def _train_planner(args: argparse.Namespace) -> None:
     cases, held_out = (load(args.tried / split) for split in ("train", "val"))
     tools = open_tools(device="cpu", threads=args.threads)
     network = new_planner(args.start_from)
-    denoiser = open_model("denoise", device="cpu", threads=args.threads)
+    denoiser = open_noise_finder("cpu")
     best = train_planner(cases, held_out, tools, args.run, settings=settings, network=network, denoiser=denoiser)
     print(best)
 

@@ -10,7 +10,7 @@ import pytest
 
 from restore import store
 from restore.contract import SPEC_KEY, ModelSpec, Param
-from restore.engine import _noise_finder, open_model
+from restore.engine import open_model, open_noise_finder
 from restore.planner import MOST_VARIETY, examine
 
 SHAPE = {"crops": 4, "side": 48, "thumbnail": 96, "longest": 200}
@@ -68,7 +68,7 @@ def test_variety_tells_grey_toned_and_colour_apart():
 
 def test_only_a_denoiser_that_finds_the_level_itself_is_asked(smoother, tmp_path, monkeypatch):
     monkeypatch.setenv("RESTORE_MODELS", str(smoother))
-    assert _noise_finder("cpu").spec.name == "denoise-fast"
+    assert open_noise_finder("cpu").spec.name == "denoise-fast"
     model = onnx.load(smoother / "denoise-fast.onnx")
     spec = next(prop for prop in model.metadata_props if prop.key == SPEC_KEY)
     plain = json.loads(spec.value)
@@ -77,4 +77,4 @@ def test_only_a_denoiser_that_finds_the_level_itself_is_asked(smoother, tmp_path
     onnx.save(model, tmp_path / "denoise-fast.onnx")
     store.publish(tmp_path, "denoise-fast", task="denoise", tier="fast", about={})
     monkeypatch.setenv("RESTORE_MODELS", str(tmp_path))
-    assert _noise_finder("cpu") is None
+    assert open_noise_finder("cpu") is None
