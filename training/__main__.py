@@ -202,7 +202,7 @@ def _add_train_planner(parser: argparse.ArgumentParser, name: str) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--start-from", type=Path, metavar="FILE",
-        help="begin a fresh run with all that fits of an earlier planner's checkpoint",
+        help="begin a fresh run with all that fits of an earlier planner's checkpoint or exported .onnx file",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
     settings_module.add_flags(parser, settings_module.PLANNER)

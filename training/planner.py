@@ -28,7 +28,7 @@ from training.settings import Settings
 from training.tried_cases import TriedCase
 from training.trying import STEPS, Order
 from training.walks import NONE, Gallery, Lesson, Walk, lesson, mirrored, walk_of
-from training.weights import load_checkpoint, start_from
+from training.weights import start_from, weights_of
 
 RECIPE = "plan-fast"
 #: Walks that one step learns from, and how many of them are the planner's own, once there are such.
@@ -159,13 +159,13 @@ def figures(planned: Sequence[Planned], cases: Sequence[TriedCase]) -> dict[str,
 def new_planner(start: Path | None = None) -> Planner:
     """A network with the finder of the installed watermark remover as its eye for marks.
 
-    With `start`, a planner's checkpoint, all of its own weights that still fit are taken from there, the rest is fresh,
-    and what sees noise stays as it is: noise looks as it did, whatever the labels mean. A thousand tried photos are too
-    few to learn it from; docs/decisions say what that costs.
+    With `start`, a planner's checkpoint or exported file, all of its own weights that still fit are taken from there,
+    the rest is fresh, and what sees noise stays as it is: noise looks as it did, whatever the labels mean. A thousand
+    tried photos are too few to learn it from; docs/decisions say what that costs.
     """
     network = Planner()
     if start:
-        places, old = network.state_dict(), load_checkpoint(start, _CPU)["ema"]
+        places, old = network.state_dict(), weights_of(start, network)
         fits = {name: w for name, w in old.items() if name in places and places[name].shape == w.shape}
         network.load_state_dict(fits, strict=False)
         network.keep_eye_for_noise()

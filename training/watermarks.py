@@ -277,7 +277,7 @@ class Watermark:
     def _marks(self, source: Source, size: tuple[int, int], rng: np.random.Generator) -> Planes:
         which = rng.random()
         if which < self.unmarked:
-            return Planes(*torch.zeros(2, 3, *size, device=source("logo", rng).device))
+            return Planes(*torch.zeros(2, 3, *size))
         if which < self.unmarked + self.clwd:
             return clwd_mark(source(PLAIN, rng), size, rng)
         return random_marks(source, size, rng)

@@ -40,14 +40,21 @@ def start_from(path: Path, network: nn.Module) -> None:
     phases is taken: near the file's answer, not equal.
     Raises TrainingError if a weight of the file has no place in the network, or the file is not ours.
     """
-    weights = _from_onnx(path, network) if path.suffix == ".onnx" else _from_checkpoint(path, network)
     places = network.state_dict()
-    for name, old in weights.items():
+    for name, old in weights_of(path, network).items():
         new = places.get(name)
         if new is None or new.ndim != old.ndim or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
             has = "no such weight" if new is None else f"one of {tuple(new.shape)}"
             raise TrainingError(f"{path}: {name} of {tuple(old.shape)}, where the network has {has}.")
         _put(old.to(new), new, inputs_first=name.rpartition(".")[0] in _layers(network, nn.ConvTranspose2d))
+
+
+def weights_of(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
+    """The weights of a checkpoint (.pt, the averaged ones) or of an exported file (.onnx), by the names of `network`.
+
+    Raises TrainingError if the file is not ours.
+    """
+    return _from_onnx(path, network) if path.suffix == ".onnx" else _from_checkpoint(path, network)
 
 
 def holds(path: Path, network: nn.Module) -> bool:
@@ -108,7 +115,8 @@ def _from_onnx(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
     for tensor in model.graph.initializer:
         name = tensor.name.removeprefix("net/").removesuffix("/half")
         layer, _, kind = name.rpartition(".")
-        if kind not in {"weight", "bias"}:
+        # A weight without a place in the network is kept, so that it can be refused.
+        if name not in places and kind not in {"weight", "bias"}:
             continue
         values = numpy_helper.to_array(tensor).astype(np.float32)
         if layer in transposed:
