@@ -38,6 +38,8 @@ ROLL_OUTS = (0.3, 0.55, 0.8)
 #: What END may be given in serving: the best for the photos of the val split is taken.
 _CAUTIONS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.25, 2.5, 3.0)
 _FROM_FIRST = 0.6
+#: In dB, see `trying.wanted`. Drawn anew for each walk, so that a gain of nearly the margin is learnt as doubtful.
+_MARGINS = (0.05, 0.07, 0.1, 0.14, 0.2)
 _SIGMA_SHARE = 0.5
 _FLOOR = 1 / 255
 _CPU = torch.device("cpu")
@@ -205,7 +207,7 @@ def train_planner(
 
     sight = sight_by(denoiser)
     gallery, val = (Gallery(some, tools, sight, traits_of(network, precision)) for some in (cases, held_out))
-    told = [walk_of(cases, index, case.steps) for index, case in enumerate(cases)]
+    told = [[walk_of(cases, index, case.steps, m) for m in _MARGINS] for index, case in enumerate(cases)]
     own: list[Walk] = []
     due = list(ROLL_OUTS)
     started = time.monotonic() - progress.elapsed
@@ -218,7 +220,8 @@ def train_planner(
                 report.say(f"step {progress.step}: {len(own)} own ways that differ")
             rng = np.random.default_rng([settings.seed, progress.step])
             count = min(OWN, len(own))
-            chosen = [told[index] for index in rng.integers(len(told), size=BATCH - count)]
+            drawn = rng.integers((len(told), len(_MARGINS)), size=(BATCH - count, 2))
+            chosen = [told[index][margin] for index, margin in drawn]
             chosen += [own[index] for index in rng.integers(len(own), size=count)] if own else []
             batch = mirrored(lesson(chosen, gallery, rng.random(BATCH) < _FROM_FIRST), rng)
             loss = planning_loss(network, batch, precision)

@@ -17,7 +17,7 @@ from restore import store
 from restore.steps import Tool
 from training import TrainingError
 from training.planner_photos import CaseMaker
-from training.trying import ORDERS, STEPS, Order, Trial, tools_to_try, try_out, wanted
+from training.trying import MARGIN, ORDERS, STEPS, Order, Trial, tools_to_try, try_out, wanted
 from training.weights import digest_of
 
 #: Cases in one file: lost, at the most, where the making is stopped.
@@ -41,9 +41,9 @@ class TriedCase(NamedTuple):
         """What it needs."""
         return self.after(())
 
-    def after(self, taken: Order) -> Order:
-        """What it still needs after some steps."""
-        return wanted(self.trial.scores, taken, grey=self.grey)
+    def after(self, taken: Order, margin: float = MARGIN) -> Order:
+        """What it still needs after some steps; see `wanted`."""
+        return wanted(self.trial.scores, taken, grey=self.grey, margin=margin)
 
 
 def restorers() -> dict[str, str]:

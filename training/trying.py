@@ -28,7 +28,7 @@ ORDERS: tuple[Order, ...] = tuple(
     order for count in range(len(STEPS)) for order in itertools.permutations(STEPS[:-1], count)
 )
 #: In dB: what is less than this below the best is as good.
-_MARGIN = 0.1
+MARGIN = 0.1
 #: Equal pictures count as so many dB.
 MOST_DB = 60.0
 
@@ -68,13 +68,13 @@ def try_out(picture: np.ndarray, truth: np.ndarray, tools: Mapping[str, Tool], *
     return Trial(scores, {order: image.pixels for order, image in made.items()})
 
 
-def wanted(scores: Mapping[Order, float], taken: Sequence[str] = (), *, grey: bool) -> Order:
+def wanted(scores: Mapping[Order, float], taken: Sequence[str] = (), *, grey: bool, margin: float = MARGIN) -> Order:
     """The steps that a photo still needs after those `taken`: none where nothing that was tried goes on from there.
 
-    `grey`: whether it lost its colour.
+    `grey`: whether it lost its colour; `margin`, in dB: what is less than this below the best is as good.
     """
     start = tuple(step for step in taken if step != "colorize")
     open_to = {order: score for order, score in scores.items() if order[: len(start)] == start}
     best = max(open_to.values(), default=MOST_DB)
-    order = next((order for order in ORDERS if open_to.get(order, -np.inf) > best - _MARGIN), start)
+    order = next((order for order in ORDERS if open_to.get(order, -np.inf) > best - margin), start)
     return order[len(start) :] + (("colorize",) if grey and "colorize" not in taken else ())

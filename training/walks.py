@@ -18,7 +18,7 @@ from restore.planner import Sight
 from restore.steps import Tool
 from training.planner_photos import LABELS
 from training.tried_cases import TriedCase
-from training.trying import Order
+from training.trying import MARGIN, Order
 
 #: In `previous`: no step was taken yet.
 NONE = len(LABELS)
@@ -32,9 +32,9 @@ class Walk(NamedTuple):
     labels: tuple[int, ...]
 
 
-def walk_of(cases: Sequence[TriedCase], index: int, taken: Order) -> Walk:
-    """These steps in a case, each with what trying says in its place."""
-    rest = [cases[index].after(taken[:done]) for done in range(len(taken) + 1)]
+def walk_of(cases: Sequence[TriedCase], index: int, taken: Order, margin: float = MARGIN) -> Walk:
+    """These steps in a case, each with what trying says in its place; see `wanted`."""
+    rest = [cases[index].after(taken[:done], margin) for done in range(len(taken) + 1)]
     return Walk(index, taken, tuple(LABELS.index(steps[0]) if steps else 0 for steps in rest))
 
 

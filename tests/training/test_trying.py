@@ -48,6 +48,11 @@ def test_the_shortest_within_a_tenth_of_the_best_is_wanted(reached, steps):
     assert wanted(scores(*reached), grey=True) == (*steps, C)
 
 
+def test_another_margin_asks_for_more_or_for_less():
+    reached = scores(20.0, 20.0, 20.08, 20.15, 20.0)
+    assert [wanted(reached, grey=False, margin=m) for m in (0.05, 0.1, 0.2)] == [(U, D), (D,), ()]
+
+
 def test_what_is_wanted_depends_on_what_was_done():
     reached = scores(20.0, 25.0, 22.0, 26.0, 21.0)
     assert wanted(reached, (U,), grey=True) == (D, C)
