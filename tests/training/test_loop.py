@@ -102,6 +102,12 @@ def test_training_changes_the_weights(tmp_path, photos):
     assert all(not torch.equal(fresh[name], trained[name]) for name in fresh)
 
 
+def test_denormals_count_again_after_a_run(tmp_path, photos):
+    tiny = torch.tensor(1e-30)
+    fit(tiny_recipe(), SIX_STEPS, photos, run=tmp_path / "run", device=CPU)
+    assert tiny * 1e-10 > 0
+
+
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path, photos, capsys):
     before = signal.getsignal(signal.SIGTERM)
     fit(tiny_recipe(SignalAt(2)), SIX_STEPS, photos, run=tmp_path, device=CPU)
