@@ -224,7 +224,7 @@ RECIPES: dict[str, Recipe] = {
             "channels": (48, 96, 128, 160, 192),
             "blocks": (2, 2, 1, 1, 2),
         },
-        degradation=Watermark(unmarked=0.2, clwd=0.5, stored=0.4, resized=0.25),
+        degradation=Watermark(unmarked=0.2, clwd=0.4, stored=0.75, clwd_stored=0.2, resized=0.35),
         loss=unwatermark_loss,
         figures=unwatermark_figures,
         outputs=(Output("restored"), Output("mask")),

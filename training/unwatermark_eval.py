@@ -1,8 +1,9 @@
 """How good watermark removers are, against inpainting with the true mask and against doing nothing, in one run.
 
-Three sets, made by seed from photos, logos and fonts of one split: "clwd", 256 x 256 with one coloured logo each, as
+Four sets, made by seed from photos, logos and fonts of one split: "clwd", 256 x 256 with one coloured logo each, as
 CLWD is made (Liu et al. 2021, arXiv:2012.07616); "hard", any marks on whole photos, then JPEG; "large", the same
-enlarged. Answers are 8 bit, as users get them. Unmarked photos are counted: how many come back bit for bit.
+enlarged; "sent", as pictures are that are sent on: the same, resized by 0.5 to 1.5, then JPEG again. Answers are 8 bit,
+as users get them. Unmarked photos are counted: how many come back bit for bit.
 """
 
 from __future__ import annotations
@@ -155,6 +156,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clwd", type=int, default=1000, metavar="N", help="pictures as CLWD has them (default: 1000)")
     parser.add_argument("--hard", type=int, default=100, metavar="N", help="photos with any marks (default: 100)")
     parser.add_argument("--large", type=int, default=0, metavar="N", help="of these enlarged (default: 0)")
+    parser.add_argument("--sent", type=int, default=0, metavar="N", help="of these as sent on (default: 0)")
     parser.add_argument("--megapixels", type=float, default=12.0, metavar="N", help="of an enlarged one (default: 12)")
     parser.add_argument("--unmarked", type=int, default=500, metavar="N", help="photos left as they are (default: 500)")
     parser.add_argument(
@@ -168,7 +170,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def measure(args: argparse.Namespace, command: str) -> MarkReport:
     """Run all that the flags ask for. Raises TrainingError or RestoreError for what cannot be opened."""
-    for flag in ("clwd", "hard", "large", "unmarked"):
+    for flag in ("clwd", "hard", "large", "sent", "unmarked"):
         if getattr(args, flag) < 0:
             raise TrainingError(f"--{flag} must be 0 or more.")
     restorers = {name: open_model(name, threads=args.threads) for name in args.model}
@@ -181,8 +183,8 @@ def measure(args: argparse.Namespace, command: str) -> MarkReport:
     assets = Assets.load(args.marks, args.split)
     report = MarkReport(command=command, split=args.split)
     sides = {"large": args.megapixels * 1e6}
-    for name, count in (("clwd", args.clwd), ("hard", args.hard), ("large", args.large)):
-        if count:
+    for name in ("clwd", "hard", "large", "sent"):
+        if count := getattr(args, name):
             made = functools.partial(_pairs, name, photos, assets, count, pixels=sides.get(name))
             _measure_set(report, name, count=count, made=made, restorers=restorers, args=args)
     for restorer in restorers.values():
@@ -211,7 +213,7 @@ def _pairs(
         if pixels:
             scale = math.sqrt(pixels / (photo.shape[1] * photo.shape[2]))
             size = (round(photo.shape[1] * scale), round(photo.shape[2] * scale))
-        yield mark_photo(photo, assets, seed=index, style="clwd" if name == "clwd" else "hard", size=size)
+        yield mark_photo(photo, assets, seed=index, style="hard" if name == "large" else name, size=size)
 
 
 def _read(member: Member) -> Image:

@@ -59,13 +59,15 @@ class MarkedPair(Pair):
 class Drawn(NamedTuple):
     """The chance in a batch of marks, as `Watermark.draw` gives it: no photo is in it yet.
 
-    `alpha` and `mark` (N, 3, h, w) at the size before the resize by `factor`; JPEG's `quality` (N,), 0 for none, and
-    whether it has 4:2:0; `brushed` (N,) whole numbers, see `_brushes`.
+    `alpha` and `mark` (N, 3, h, w) at the size before the resize by `factor`; JPEG's `quality` (N,) after and
+    `earlier` (N,) before the resize, 0 for none, and whether it has 4:2:0; `brushed` (N,) whole numbers,
+    see `_brushes`.
     """
 
     alpha: Tensor
     mark: Tensor
     quality: Tensor
+    earlier: Tensor
     brushed: Tensor
     factor: float
     subsample: bool
@@ -238,8 +240,10 @@ class Watermark:
     """Marks from the bank of one split in `folder` (`mark_bank.fill_bank`), on a batch of clean crops.
 
     Of the pictures, `unmarked` get none, `clwd` one colour logo as CLWD has it; `resized` of the
-    batches are enlarged or shrunk after the mark is on, and `stored` of the pictures go through JPEG,
-    always with their clean twin. `told` of the marked come with a user's mask, coarser than the mark.
+    batches are enlarged or shrunk after the mark is on, and `stored` of the pictures (`clwd_stored` of CLWD's, which
+    has none) go through JPEG, always with their clean twin. `sent` of those that are resized went through JPEG
+    before, too, as pictures do that are sent on: resized, what JPEG left looks otherwise, and a finder that never
+    saw it takes it for marks. `told` of the marked come with a user's mask, coarser than the mark.
     """
 
     folder: Path = Path("runs/marks")
@@ -248,6 +252,8 @@ class Watermark:
     clwd: float = 0.25
     resized: float = 0.4
     stored: float = 0.7
+    clwd_stored: float = 0.7
+    sent: float = 0.5
     told: float = 0.15
 
     def __call__(self, clean: Tensor, rng: torch.Generator) -> MarkedPair:
@@ -259,28 +265,36 @@ class Watermark:
         """All that is drawn by chance for `count` crops of `size`, on the CPU: a GPU would be no faster."""
         source = open_bank(bank_path(self.folder, self.split))
         factor = float(np.exp(chance.uniform(np.log(0.5), np.log(2)))) if chance.random() < self.resized else 1.0
-        planes = [self._marks(source, _before(size, factor), chance) for _ in range(count)]
+        which = chance.random(count)
+        planes = [self._marks(source, _before(size, factor), one, chance) for one in which.tolist()]
         alpha, mark = (torch.stack(part) for part in zip(*planes, strict=True))
-        stored = chance.random(count) < self.stored
-        quality = torch.from_numpy(np.where(stored, chance.integers(60, 99, count), 0).astype(np.float32))
+        as_clwd = (which >= self.unmarked) & (which < self.unmarked + self.clwd)
+        stored = chance.random(count) < np.where(as_clwd, self.clwd_stored, self.stored)
+        quality = _qualities(stored, chance)
         brushed = torch.from_numpy(_brushes(count, self.told, chance))
-        return Drawn(alpha, mark, quality, brushed, factor=factor, subsample=bool(chance.random() < 0.6))
+        subsample = bool(chance.random() < 0.6)
+        earlier = _qualities((chance.random(count) < self.sent) & (factor != 1.0), chance)
+        return Drawn(alpha, mark, quality, earlier, brushed, factor=factor, subsample=subsample)
 
     def lay(self, clean: Tensor, drawn: Drawn) -> MarkedPair:
         """The crops that `drawn` was drawn for, (N, 3, H, W) in [0, 1], with its marks."""
         size = (clean.shape[-2], clean.shape[-1])
         photos = _room_for(clean, _before(size, drawn.factor))
-        alpha, mark, quality = (x.to(clean) for x in drawn[:3])
-        pair = compose(photos, alpha, mark, size=size, quality=quality, subsample=drawn.subsample)
+        alpha, mark, quality, earlier = (x.to(clean) for x in drawn[:4])
+        pair = compose(photos, alpha, mark, size=size, quality=quality, earlier=earlier, subsample=drawn.subsample)
         return _with_user_masks(pair, drawn.brushed.tolist())
 
-    def _marks(self, source: Source, size: tuple[int, int], rng: np.random.Generator) -> Planes:
-        which = rng.random()
+    def _marks(self, source: Source, size: tuple[int, int], which: float, rng: np.random.Generator) -> Planes:
         if which < self.unmarked:
             return Planes(*torch.zeros(2, 3, *size))
         if which < self.unmarked + self.clwd:
             return clwd_mark(source(PLAIN, rng), size, rng)
         return random_marks(source, size, rng)
+
+
+def _qualities(stored: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """JPEG's quality, 60 to 98, where a picture is `stored` (N,), else 0: (N,) float32."""
+    return torch.from_numpy(np.where(stored, rng.integers(60, 99, len(stored)), 0).astype(np.float32))
 
 
 def _before(size: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -300,25 +314,42 @@ def _room_for(clean: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def compose(
-    photos: Tensor, alpha: Tensor, mark: Tensor, *, size: tuple[int, int], quality: Tensor, subsample: bool = True
+    photos: Tensor,
+    alpha: Tensor,
+    mark: Tensor,
+    *,
+    size: tuple[int, int],
+    quality: Tensor,
+    earlier: Tensor | None = None,
+    subsample: bool = True,
 ) -> MarkedPair:
     """Lay marks on photos, (N, 3, H, W) each, and do the same to both twins: resize to `size`, JPEG, 8 bit.
 
-    `quality` (N,) is JPEG's, 0 for none. A pixel belongs to a mark where its opacity is above 1/255,
-    or where JPEG carried the mark further by more than 2 levels.
+    `quality` (N,) is JPEG's, 0 for none; `earlier` (N,) that of a JPEG before the resize. A pixel belongs to a mark
+    where its opacity is above 1/255, or where JPEG carried the mark further by more than 2 levels.
     """
     degraded = ((1 - alpha) * photos + mark).clamp(0, 1)
-    twins = _resized(torch.cat((degraded, photos)), size).mul(255).round().div(255)
+    twins = torch.cat((degraded, photos))
+    if earlier is not None:
+        twins = _stored(twins, earlier, subsample=subsample)
+    twins = _stored(_resized(twins, size), quality, subsample=subsample)
     alpha, mark = _resized(alpha, size), _resized(mark, size)
-    chosen = torch.cat((quality, quality)) > 0
-    if bool(chosen.any()):
-        twins[chosen] = jpeg(twins[chosen], torch.cat((quality, quality))[chosen], subsample=subsample)
     degraded, clean = twins.chunk(2)
     moved = (degraded - clean).abs().amax(dim=1, keepdim=True) > _MOVED
     mask = (_opaque(alpha, mark) | moved).to(clean.dtype)
     none = mask.new_zeros(len(mask))
     inputs = {"image": degraded, "certainty": none, "mask_in": torch.zeros_like(mask), "use_mask": none.clone()}
     return MarkedPair(inputs, clean, mask=mask, alpha=alpha, mark=mark)
+
+
+def _stored(twins: Tensor, quality: Tensor, *, subsample: bool) -> Tensor:
+    """Both twins, (2 N, 3, H, W), as 8-bit files: JPEG where `quality` (N,) is above 0."""
+    twins = twins.mul(255).round().div(255)
+    both = torch.cat((quality, quality))
+    chosen = both > 0
+    if bool(chosen.any()):
+        twins[chosen] = jpeg(twins[chosen], both[chosen], subsample=subsample)
+    return twins
 
 
 def _resized(planes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -362,25 +393,32 @@ def mark_photo(
 ) -> MarkedPair:
     """One whole photo (3, H, W) in [0, 1] with marks drawn for it: what figures are measured on. N is 1.
 
-    `style` "clwd" is one colour logo and nothing else; "hard" any marks, then JPEG 60-98. The marked
-    photo is resized to `size` where it is given, its mark with it. Raises ValueError for another style.
+    `style` "clwd" is one colour logo and nothing else; "hard" any marks, then JPEG 60-98; "sent" the same, resized by
+    0.5 to 1.5, then JPEG 60-98 again. The marked photo is resized to `size` where it is given, its mark with it.
+    Raises ValueError for another style.
     """
     rng = np.random.default_rng(seed)
     own = (photo.shape[1], photo.shape[2])
+    earlier = 0
     if style == "clwd":
         coloured = [logo for logo in assets.logos if not logo.mono] or list(assets.logos)
         drawn = draw_logo(coloured[int(rng.integers(len(coloured)))].path, 256)
         planes, quality = clwd_mark(_as_tensor(drawn, photo), own, rng), 0
-    elif style == "hard":
+    elif style in ("hard", "sent"):
 
         def source(kind: str, rng: np.random.Generator) -> Tensor:
             return _as_tensor(draw_mark(assets, kind, max(own), rng), photo)
 
         planes, quality = random_marks(source, own, rng), int(rng.integers(60, 99))
+        if style == "sent":
+            earlier, quality = quality, int(rng.integers(60, 99))
+            factor = math.exp(rng.uniform(math.log(0.5), math.log(1.5)))
+            size = size or (round(own[0] * factor), round(own[1] * factor))
     else:
-        raise ValueError(f"no style is called {style!r}; there are: clwd, hard")
+        raise ValueError(f"no style is called {style!r}; there are: clwd, hard, sent")
     alpha, mark = planes.alpha[None], planes.mark[None]
-    return compose(photo[None], alpha, mark, size=size or own, quality=photo.new_tensor([float(quality)]))
+    before, after = photo.new_tensor([[float(earlier)], [float(quality)]])
+    return compose(photo[None], alpha, mark, size=size or own, quality=after, earlier=before)
 
 
 def _as_tensor(mark: np.ndarray, like: Tensor) -> Tensor:

@@ -32,14 +32,15 @@ def test_an_exported_remover_leaves_what_its_mask_leaves_out(tiny_remover, make_
     assert (done.image.pixels != photo.pixels)[brushed].any()
 
 
-def test_one_run_measures_three_sets_and_unmarked_photos(tiny_remover, photo_folder, mark_folder, tmp_path, capsys):
+def test_one_run_measures_four_sets_and_unmarked_photos(tiny_remover, photo_folder, mark_folder, tmp_path, capsys):
     out = tmp_path / "report.json"
     words = ["eval", "unwatermark", "--data", str(photo_folder), "--marks", str(mark_folder)]
     words += ["--model", str(tiny_remover), "--clwd", "2", "--hard", "1", "--large", "1", "--megapixels", "0.02"]
-    words += ["--unmarked", "5", "--baselines", "--told", "--sheets", str(tmp_path / "sheets"), "--out", str(out)]
+    words += ["--sent", "1", "--unmarked", "5", "--baselines", "--told"]
+    words += ["--sheets", str(tmp_path / "sheets"), "--out", str(out)]
     assert main(words) == 0
     plain = json.loads(out.read_text())
-    assert plain["pictures"] == {"clwd": 2, "hard": 1, "large": 1}
+    assert plain["pictures"] == {"clwd": 2, "hard": 1, "large": 1, "sent": 1}
     assert [row["method"] for row in plain["rows"]["hard"]] == [
         "nothing done", "Telea, told the mask", "Navier-Stokes, told the mask", "`unwatermark-fast`",
         "`unwatermark-fast`, certainty 0", "`unwatermark-fast`, told the mask",
@@ -100,7 +101,7 @@ def test_the_order_of_photos_is_fixed_and_holds_each_once(tmp_path):
 def test_a_model_for_another_task_is_refused(tiny_denoiser, photo_folder, mark_folder):
     args = argparse.Namespace(
         data=photo_folder, marks=mark_folder, model=[str(tiny_denoiser)], split="test", threads=1, clwd=1, hard=0,
-        large=0, unmarked=0,
+        large=0, sent=0, unmarked=0,
     )  # fmt: skip
     with pytest.raises(TrainingError, match="denoise-fast is for the task denoise"):
         measure(args, "")

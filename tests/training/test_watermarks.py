@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from training import TrainingError
 from training.jpeg import jpeg
@@ -200,6 +201,31 @@ def test_the_clean_twin_goes_through_the_same_jpeg(photos):
     assert not pair.mask.any()
 
 
+def test_a_jpeg_before_the_resize_is_done_to_both_twins(photos):
+    nothing = torch.zeros_like(photos)
+    earlier, none = torch.full((6,), 60.0), torch.zeros(6)
+    pair = compose(photos, nothing, nothing, size=(32, 40), quality=none, earlier=earlier)
+    stored = jpeg((photos * 255).round() / 255, earlier)
+    smaller = F.interpolate(stored, (32, 40), mode="bilinear", antialias=True, align_corners=False)
+    torch.testing.assert_close(pair.clean, smaller, rtol=0, atol=0.51 / 255)
+    assert torch.equal(pair.clean, pair.inputs["image"])
+
+
+def test_logos_as_clwd_has_them_have_a_share_of_jpeg_of_their_own(bank):
+    for clwd, share in ((1.0, 0.0), (0.0, 1.0)):
+        damage = Watermark(folder=bank, unmarked=0.0, clwd=clwd, stored=1.0, clwd_stored=0.0)
+        drawn = damage.draw(20, (16, 16), np.random.default_rng(3))
+        assert (drawn.quality > 0).float().mean() == share
+
+
+def test_only_resized_pictures_were_stored_before(bank):
+    for resized in (0.0, 1.0):
+        drawn = Watermark(folder=bank, resized=resized).draw(200, (16, 16), np.random.default_rng(3))
+        stored = int((drawn.earlier > 0).sum())
+        # Half of 200, with a standard deviation of 7.
+        assert 78 <= stored <= 122 if resized else stored == 0
+
+
 def test_no_pixel_outside_the_mask_was_moved_by_more_than_two_levels(photos):
     white = torch.full((4, 9, 9), 255, dtype=torch.uint8)
     planes = blend(place(white, (64, 80), longest=30, angle=20, centre=(30, 40)), opacity=0.9)
@@ -281,7 +307,7 @@ def test_marks_mostly_cover_from_half_a_percent_to_forty(bank):
 # Whole photos
 
 
-@pytest.mark.parametrize("style", ["clwd", "hard"])
+@pytest.mark.parametrize("style", ["clwd", "hard", "sent"])
 def test_a_marked_photo_is_the_same_by_seed(style, photos, assets):
     first, second, other = (mark_photo(photos[0], assets, seed=seed, style=style) for seed in (1, 1, 2))
     assert torch.equal(first.inputs["image"], second.inputs["image"])
