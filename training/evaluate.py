@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -30,11 +30,12 @@ from training import TrainingError
 from training.data import SUFFIXES
 from training.levels_eval import measure_extremes, measure_levels
 from training.loop import load_network
-from training.metrics import psnr, ssim
-from training.tables import UNCHANGED_DB, CleanRow, PhotoRow, Report, Row, Score
+from training.metrics import psnr, registered_psnr, ssim
+from training.tables import UNCHANGED_DB, CleanRow, PhotoRow, PhotoScore, Report, Row, Score
 from training.white_noise import add_noise
 
 T = TypeVar("T")
+S = TypeVar("S", Score, PhotoScore)
 
 BASELINES = ("nlm", "bm3d")
 #: Strengths of non-local means that are tried, as h / sigma: 0.6 is best on a few pictures of CBSD68.
@@ -139,7 +140,7 @@ def evaluate(
     hashes = [hashlib.sha256(clean.tobytes() + str(clean.shape).encode()).hexdigest()[:24] for clean in floats]
     rows = []
     for method in methods:
-        memory = _Memory(cache, method.version)
+        memory = _Memory(Score, cache, method.version)
         scores = {}
         for sigma in sigmas:
             found = []
@@ -160,16 +161,16 @@ def _tracked(items: Sequence[T], text: str, console: Console) -> Iterable[T]:
     return track(items, text, console=console, transient=True, disable=not console.is_terminal)
 
 
-class _Memory:
-    """One method's scores by picture, seed and sigma; on disk for a method with a version."""
+class _Memory(Generic[S]):
+    """One method's scores, of the type `kind`, by picture, seed and sigma; on disk for a method with a version."""
 
-    def __init__(self, folder: Path | None, version: str | None) -> None:
-        self.scores: dict[str, Score] = {}
+    def __init__(self, kind: type[S], folder: Path | None, version: str | None) -> None:
+        self.scores: dict[str, S] = {}
         self._path = folder / f"{version}.json" if folder and version else None
         if self._path and self._path.is_file():
-            self.scores = {key: Score(*value) for key, value in json.loads(self._path.read_text("utf-8")).items()}
+            self.scores = {key: kind(*value) for key, value in json.loads(self._path.read_text("utf-8")).items()}
 
-    def keep(self, key: str, score: Score) -> None:
+    def keep(self, key: str, score: S) -> None:
         self.scores[key] = score
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +241,7 @@ def evaluate_photos(
     before = [_quality(noisy, truth) for noisy, truth in pictures]
     rows = []
     for method in _photo_methods(restorers, baselines, console):
-        memory = _Memory(cache, method.version)
+        memory = _Memory(PhotoScore, cache, method.version)
         found = []
         for index, (noisy, truth) in enumerate(_tracked(pictures, method.name, console)):
             key = hashes[index]
@@ -251,7 +252,7 @@ def evaluate_photos(
                 memory.keep(key, _quality(answer, truth)._replace(seconds=seconds))
             found.append(memory.scores[key])
         worse = [score.psnr < old.psnr - _WORSE for score, old in zip(found, before, strict=True)]
-        mean = Score(*(float(np.mean(column)) for column in zip(*found, strict=True)))
+        mean = PhotoScore(*(float(np.mean(column)) for column in zip(*found, strict=True)))
         console.print(f"{method.name}: {mean.psnr:.2f} dB", highlight=False)
         rows.append(PhotoRow(method=method.name, **mean._asdict(), worse=float(np.mean(worse)), model=method.model))
     return rows
@@ -265,7 +266,7 @@ def _photo_methods(
         import cv2
 
         for h in _PHOTO_NLM:
-            version = f"nlm-photo-{cv2.__version__}-{h}"
+            version = f"nlm-photos-{cv2.__version__}-{h}"
             yield PhotoMethod(
                 name=f"OpenCV non-local means, h = {h}", denoise=functools.partial(_nlm, h=h), version=version
             )
@@ -277,7 +278,9 @@ def _photo_methods(
         else:
             for sigma in _PHOTO_BM3D:
                 denoise = functools.partial(_in_8_bits, bm3d.denoise, sigma=sigma / 255)
-                yield PhotoMethod(name=f"BM3D, sigma {sigma}", denoise=denoise, version=f"{bm3d.version}-photo-{sigma}")
+                yield PhotoMethod(
+                    name=f"BM3D, sigma {sigma}", denoise=denoise, version=f"{bm3d.version}-photos-{sigma}"
+                )
     for name, restorer in restorers.items():
         yield PhotoMethod(name=name, denoise=functools.partial(_as_users_do, restorer), model=restorer.spec.name)
 
@@ -292,9 +295,9 @@ def _as_users_do(restorer: Restorer, noisy: np.ndarray) -> np.ndarray:
     return restorer(Image(noisy)).image.pixels
 
 
-def _quality(answer: np.ndarray, truth: np.ndarray) -> Score:
+def _quality(answer: np.ndarray, truth: np.ndarray) -> PhotoScore:
     pair = [torch.from_numpy(to_tensor(pixels)) for pixels in (answer, truth)]
-    return Score(float(psnr(*pair)), float(ssim(*pair)), 0.0)
+    return PhotoScore(float(psnr(*pair)), float(ssim(*pair)), float(registered_psnr(*pair)), 0.0)
 
 
 #: What there was before; clipped like every answer, so a little above -20 log10 of sigma.

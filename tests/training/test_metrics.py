@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.metrics import mask_f1, mask_iou, psnr, rmse, ssim
+from training.metrics import mask_f1, mask_iou, psnr, registered_psnr, rmse, ssim
 
 
 def test_an_error_of_one_tenth_everywhere_is_20_db():
@@ -32,6 +32,31 @@ def test_psnr_of_a_large_picture_keeps_its_third_decimal():
     # float32 alone would sum three million squares of 1e-5 to about three digits.
     clean = torch.zeros(1, 3, 1000, 1000)
     assert psnr(clean + 10**-2.5, clean).item() == pytest.approx(50.0, abs=1e-4)
+
+
+def test_what_a_filter_can_undo_is_no_error_of_a_registered_picture():
+    clean = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    shifted = clean.roll((1, -2), dims=(2, 3))
+    assert psnr(shifted, clean).max() < 10
+    assert registered_psnr(shifted, clean).min() > 100
+
+
+def test_the_filter_of_a_registered_picture_is_that_of_least_squares():
+    rng = np.random.default_rng(0)
+    clean = rng.random((3, 14, 15))
+    noisy = clean + rng.normal(0, 0.05, clean.shape)
+    rows = [noisy[c, y : y + 5, x : x + 5].ravel() for c in range(3) for y in range(10) for x in range(11)]
+    truth = clean[:, 2:-2, 2:-2].ravel()
+    taps, *_ = np.linalg.lstsq(np.array(rows), truth, rcond=None)
+    error = np.square(np.clip(np.array(rows) @ taps, 0, 1) - truth).mean()
+    found = registered_psnr(torch.from_numpy(noisy)[None], torch.from_numpy(clean)[None])
+    assert found.item() == pytest.approx(-10 * math.log10(error), abs=1e-3)
+
+
+@pytest.mark.parametrize(("one", "other"), [((1, 3, 8, 8), (1, 3, 8, 9)), ((1, 3, 4, 8), (1, 3, 4, 8))])
+def test_a_picture_is_registered_to_one_of_its_shape(one, other):
+    with pytest.raises(ValueError, match="two pictures of one shape, 5 px or more a side"):
+        registered_psnr(torch.zeros(one), torch.zeros(other))
 
 
 def test_ssim_of_two_plain_pictures_is_the_luminance_term():
