@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import shlex
 import sys
@@ -247,12 +248,16 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
         "--number", type=int, default=2000, metavar="N", help="of photos of the train split (default: 2000)"
     )
     parser.add_argument("--val", type=int, default=600, metavar="N", help="of photos of the val split (default: 600)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N",
+        help="processes side by side: with --threads 1 as many as there are cores are fastest (default: 1)",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each process (default: all)")
     parser.set_defaults(run_command=_try)
 
 
 def _try(args: argparse.Namespace) -> None:
-    demand_at_least(args, number=1, val=1)
+    demand_at_least(args, number=1, val=1, workers=1)
     _set_threads(args.threads)
     import torch
 
@@ -263,12 +268,12 @@ def _try(args: argparse.Namespace) -> None:
     from training.tried_cases import fill
 
     device = torch.device("cpu")
-    tools = open_tools(device="cpu", threads=args.threads)
+    opened = functools.partial(open_tools, device="cpu", threads=args.threads)
     for seed, (split, number) in enumerate((("train", args.number), ("val", args.val))):
         maker = CaseMaker(
             photos=PhotoSet.load(args.data, split, device=device), marks=open_bank(bank_path(args.marks, split))
         )
-        for path in fill(maker, tools, args.out / split, number=number, seed=seed):
+        for path in fill(maker, opened, args.out / split, number=number, seed=seed, workers=args.workers):
             print(path)
 
 

@@ -7,7 +7,9 @@ installed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,31 +57,79 @@ def restorers() -> dict[str, str]:
     return {entry.name: digest_of(entry.path) for entry in tried}
 
 
-def fill(maker: CaseMaker, tools: Mapping[str, Tool], folder: Path, *, number: int, seed: int) -> Iterator[Path]:
-    """Make and try so many cases; yields each file as it is there.
+def fill(
+    maker: CaseMaker,
+    open_tools: Callable[[], Mapping[str, Tool]],
+    folder: Path,
+    *,
+    number: int,
+    seed: int,
+    workers: int = 1,
+) -> Iterator[Path]:
+    """Make and try so many cases, in `workers` processes side by side; yields each file as it is there.
 
-    Files that are there already, made with the same seed and restorers, are kept; others go. Raises TrainingError
-    where a restorer is missing.
+    Each process opens the restorers for itself. Files that are there already, made with the same seed and restorers,
+    are kept; others go. Raises TrainingError where a restorer is missing, and for several workers on a system
+    without fork.
     """
-    tools = tools_to_try(tools)
+    if workers > 1 and "fork" not in multiprocessing.get_all_start_methods():
+        raise TrainingError("--workers: this system cannot fork, and only so can processes share the photos. Use 1.")
     folder.mkdir(parents=True, exist_ok=True)
     installed = restorers()
     for path in folder.glob("*.npz"):
         about = _about(path)["made_of"]
         if about["restorers"] != installed or about["seed"] != seed:
             path.unlink()
+    files: list[_File] = []
     for start in range(0, number, _PER_FILE):
-        path = folder / f"{start:06d}.npz"
         indices = range(start, min(number, start + _PER_FILE))
         made_of = {"restorers": installed, "seed": seed, "cases": len(indices)}
-        if not (path.is_file() and _about(path)["made_of"] == made_of):
-            _write(path, made_of, [_tried(maker, tools, np.random.default_rng([seed, index])) for index in indices])
-        yield path
+        files.append(_File(folder / f"{start:06d}.npz", indices, made_of))
+    if workers == 1:
+        yield from map(_Trier(maker, open_tools), files)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, context, _start_worker, (maker, open_tools)) as pool:
+        yield from pool.map(_in_worker, files)
 
 
-def _tried(maker: CaseMaker, tools: Mapping[str, Tool], rng: np.random.Generator) -> TriedCase:
-    case = maker(rng)
-    return TriedCase(case.damages, case.sigma, try_out(case.picture, case.truth, tools))
+class _File(NamedTuple):
+    path: Path
+    indices: range
+    made_of: Mapping[str, Any]
+
+
+class _Trier:
+    """Fills one file after another. The restorers are opened when the first file needs them."""
+
+    def __init__(self, maker: CaseMaker, open_tools: Callable[[], Mapping[str, Tool]]) -> None:
+        self._maker = maker
+        self._open_tools = open_tools
+        self._tools: Mapping[str, Tool] | None = None
+
+    def __call__(self, file: _File) -> Path:
+        if not (file.path.is_file() and _about(file.path)["made_of"] == file.made_of):
+            seed = file.made_of["seed"]
+            _write(file.path, file.made_of, [self._tried(np.random.default_rng([seed, i])) for i in file.indices])
+        return file.path
+
+    def _tried(self, rng: np.random.Generator) -> TriedCase:
+        if self._tools is None:
+            self._tools = tools_to_try(self._open_tools())
+        case = self._maker(rng)
+        return TriedCase(case.damages, case.sigma, try_out(case.picture, case.truth, self._tools))
+
+
+#: What a worker process fills files with: one, from its start on. Photos are too many to be sent with every file.
+_of_worker: list[_Trier] = []
+
+
+def _start_worker(maker: CaseMaker, open_tools: Callable[[], Mapping[str, Tool]]) -> None:
+    _of_worker.append(_Trier(maker, open_tools))
+
+
+def _in_worker(file: _File) -> Path:
+    return _of_worker[0](file)
 
 
 def _write(path: Path, made_of: Mapping[str, Any], cases: list[TriedCase]) -> None:

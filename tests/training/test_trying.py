@@ -129,7 +129,10 @@ TOOLS = {U: lambda image: Restored(Image(image.pixels - np.uint8(10)), {}), D: l
 
 
 def test_tried_photos_come_back_from_disk_as_they_were(maker, tmp_path):
-    assert [path.name for path in fill(maker, TOOLS, tmp_path, number=51, seed=3)] == ["000000.npz", "000050.npz"]
+    assert [path.name for path in fill(maker, lambda: TOOLS, tmp_path, number=51, seed=3)] == [
+        "000000.npz",
+        "000050.npz",
+    ]
     cases = load(tmp_path)
     assert len(cases) == 51
     first = cases[0]
@@ -144,19 +147,37 @@ def test_tried_photos_come_back_from_disk_as_they_were(maker, tmp_path):
 
 
 def test_photos_that_were_tried_before_are_kept(maker, tmp_path):
-    list(fill(maker, TOOLS, tmp_path, number=60, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=60, seed=3))
     made = len(maker.calls)
     # The second file gets the ten photos more.
-    list(fill(maker, TOOLS, tmp_path, number=70, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=70, seed=3))
     assert len(maker.calls) == made + 20
 
 
+def test_several_processes_make_the_same_files(maker, tmp_path):
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        names = [path.name for path in fill(maker, lambda: TOOLS, folder, number=120, seed=3, workers=workers)]
+        assert names == ["000000.npz", "000050.npz", "000100.npz"]
+    # The two made none of theirs in this process.
+    assert len(maker.calls) == 120
+    for one, other in zip(load(tmp_path / "1"), load(tmp_path / "2"), strict=True):
+        assert one.trial.scores == other.trial.scores
+        np.testing.assert_array_equal(one.trial.pictures[(U,)], other.trial.pictures[(U,)])
+
+
+def test_a_missing_restorer_is_said_by_a_process_too(maker, tmp_path):
+    with pytest.raises(TrainingError, match="no model for denoise is installed"):
+        list(fill(maker, lambda: {U: TOOLS[U]}, tmp_path, number=60, seed=3, workers=2))
+    assert not list(tmp_path.glob("*.npz"))
+
+
 def test_once_other_restorers_are_installed_old_trials_count_no_more(maker, tmp_path, monkeypatch):
-    list(fill(maker, TOOLS, tmp_path, number=50, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=50, seed=3))
     monkeypatch.setattr(tried_cases, "restorers", lambda: {"denoise-fast": "another"})
     with pytest.raises(TrainingError, match="other restorers than the installed ones were tried"):
         load(tmp_path)
-    list(fill(maker, TOOLS, tmp_path, number=50, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=50, seed=3))
     assert len(maker.calls) == 100
     assert len(load(tmp_path)) == 50
 
