@@ -66,10 +66,11 @@ def test_ssim_of_two_plain_pictures_is_the_luminance_term():
     assert ssim(first, second).item() == pytest.approx((0.24 + c1) / (0.40 + c1), abs=1e-6)
 
 
-def test_ssim_is_that_of_scikit_image(make_photo):
+@pytest.mark.parametrize(("height", "width"), [(40, 56), (74, 150), (138, 75)])  # one block of rows, whole ones, a rest
+def test_ssim_is_that_of_scikit_image(make_photo, height, width):
     from skimage.metrics import structural_similarity
 
-    clean = make_photo(40, 56) / 255
+    clean = make_photo(height, width) / 255
     noisy = clean + np.random.default_rng(0).normal(0, 0.1, clean.shape)
     expected = structural_similarity(
         noisy, clean, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=2, data_range=1
