@@ -19,7 +19,7 @@ from restore.monochrome import judge
 from restore.session import Session
 
 #: How much nearer a palette must be to be drawn e times as often: palettes of photos are 0.4 to 3 away.
-_NEARNESS = 0.03
+_NEARNESS = 0.06
 _NOTE = "The colours of this picture were computed by Restore ({}). They are a guess, not a record."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore import color
+from restore import chroma, color
 from restore.chroma import Hint, difference, palettes
 from restore.colorizer import open_colorizer
 from restore.engine import open_model
@@ -160,7 +160,16 @@ def test_candidates_begin_with_the_automatic_one_and_are_seeded(paint):
     assert difference(paint.guess(luma), paint.guess(luma, palette=first[1])) > 6
     again = paint.candidates(image, 3, seed=1)
     np.testing.assert_array_equal(first[1], again[1])
-    assert not np.array_equal(first[1], paint.candidates(image, 3, seed=2)[1])
+
+
+def test_candidates_are_drawn_among_the_palettes_that_are_nearest_to_the_automatic_one(paint):
+    image = Image(ramp())
+    own = color.palette_of(paint.guess(color.luma_of(image.pixels)).ab)
+    known = chroma.palettes()
+    nearest = known[np.argsort(chroma.palette_distance(own, known))[:16]]
+    drawn = [paint.candidates(image, 3, seed=seed)[1:] for seed in range(40)]
+    assert all((nearest == palette).all(axis=1).any() for pair in drawn for palette in pair)
+    assert len({np.concatenate(pair).tobytes() for pair in drawn}) > 1
 
 
 def test_a_model_for_another_task_is_refused(painter, smoother):
