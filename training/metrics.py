@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Pixels that SSIM blurs in one product: of 32 to 256 the fastest.
+#: Pixels that SSIM blurs in one product: of 32 to 256 as fast as any.
 _BLOCK = 64
 
 

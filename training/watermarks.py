@@ -243,7 +243,7 @@ class Watermark:
     batches are enlarged or shrunk after the mark is on, and `stored` of the pictures (`clwd_stored` of CLWD's, which
     has none) go through JPEG, always with their clean twin. `sent` of those that are resized went through JPEG
     before, too, as pictures do that are sent on: resized, what JPEG left looks otherwise, and a finder that never
-    saw it takes it for marks. `told` of the marked come with a user's mask, coarser than the mark.
+    saw that finds little. `told` of the marked come with a user's mask, coarser than the mark.
     """
 
     folder: Path = Path("runs/marks")
