@@ -40,7 +40,7 @@ def registered_psnr(restored: Tensor, clean: Tensor, *, radius: int = 2) -> Tens
         windows = picture.unfold(1, taps, 1).unfold(2, taps, 1).reshape(-1, taps**2)
         target = truth[:, inner, inner].reshape(-1, 1)
         # Flat pictures leave the filter open: the slightest preference for small taps decides.
-        normal = windows.T @ windows + 1e-9 * len(windows) * torch.eye(taps**2, dtype=windows.dtype)
+        normal = windows.T @ windows + 1e-9 * len(windows) * torch.eye(taps**2).to(windows)
         filtered = windows @ torch.linalg.solve(normal, windows.T @ target)
         found.append(-10 * torch.log10((filtered.clamp(0, 1) - target).square().mean()))
     return torch.stack(found)
