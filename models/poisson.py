@@ -38,37 +38,64 @@ def solve_poisson(right: Tensor, below: Tensor, anchor: Tensor, weight: Tensor, 
     for _ in range(grids - 1):
         sources.append(_gathered(sources[-1]))
         weights.append(_gathered(weights[-1]))
-    found = _relaxed(torch.zeros_like(sources[-1]), sources[-1], weights[-1], _COARSEST)
+    levels = [_Level(weight, _beside(weight)) for weight in weights]
+    found = levels[-1].relaxed(None, sources[-1], _COARSEST)
     for grid in reversed(range(grids - 1)):
-        found = _cycle(_spread(found), sources[grid], weights[grid:])
+        found = _cycle(_spread(found), sources[grid], levels[grid:])
     return found
 
 
-def _cycle(found: Tensor, source: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """A V-cycle: smooth, correct on the coarser grids, smooth."""
-    if len(weights) == 1:
-        return _relaxed(found, source, weights[0], _COARSEST)
-    found = _relaxed(found, source, weights[0], _SMOOTHINGS)
-    left = _gathered(source - _applied(found, weights[0]))
-    found = found + _spread(_cycle(torch.zeros_like(left), left, weights[1:]))
-    return _relaxed(found, source, weights[0], _SMOOTHINGS)
+class _Level:
+    """The equation on one grid: its diagonal (N, 1, h, w) times a cell, less its neighbours, is the source.
+
+    Across the picture's end there is no difference: a cell there has fewer neighbours, and a smaller diagonal.
+    """
+
+    def __init__(self, weight: Tensor, beside: Tensor) -> None:
+        self._beside = beside
+        missing = 4 - self._neighbours(torch.ones_like(weight[:1]))
+        self._diagonal = 4 - missing + weight
+        # The damping counts the missing neighbours as if they were there, equal to the cell.
+        self._step = _DAMPING / (4 + weight)
+        self._kept = 1 - self._step * self._diagonal
+
+    def residual(self, found: Tensor, source: Tensor) -> Tensor:
+        """What of the source `found` leaves over."""
+        return source + self._neighbours(found) - self._diagonal * found
+
+    def relaxed(self, found: Tensor | None, source: Tensor, times: int) -> Tensor:
+        """`found`, 0 where it is None, after so many iterations of Jacobi's, damped."""
+        if found is None:
+            found, times = self._step * source, times - 1
+        for _ in range(times):
+            # found + step * residual, in fewer operations.
+            found = self._kept * found + self._step * (source + self._neighbours(found))
+        return found
+
+    def _neighbours(self, found: Tensor) -> Tensor:
+        channels = found.shape[1]
+        # In bfloat16 the low frequencies would drown.
+        with torch.autocast(found.device.type, enabled=False):
+            return F.conv2d(found, self._beside.expand(channels, 1, 3, 3), padding=1, groups=channels)
 
 
-def _applied(found: Tensor, weight: Tensor) -> Tensor:
-    channels = found.shape[1]
-    laplacian = found.new_tensor(((0, -1, 0), (-1, 4, -1), (0, -1, 0))).expand(channels, 1, 3, 3)
-    # Repeated at the end, so that there is no difference across it.
-    padded = F.pad(found, (1, 1, 1, 1), mode="replicate")
-    # In bfloat16 the low frequencies would drown.
-    with torch.autocast(found.device.type, enabled=False):
-        return F.conv2d(padded, laplacian, groups=channels) + weight * found
+def _beside(like: Tensor) -> Tensor:
+    """The kernel that sums a cell's four neighbours, (1, 1, 3, 3), of the type of `like` and where that is.
+
+    Made on the device: what is copied to it from the host cannot be recorded for a replay.
+    """
+    away = torch.arange(-1, 2, device=like.device).abs()
+    return (away[:, None] + away == 1).to(like.dtype)[None, None]
 
 
-def _relaxed(found: Tensor, source: Tensor, weight: Tensor, times: int) -> Tensor:
-    step = _DAMPING / (4 + weight)
-    for _ in range(times):
-        found = found + step * (source - _applied(found, weight))
-    return found
+def _cycle(found: Tensor | None, source: Tensor, levels: Sequence[_Level]) -> Tensor:
+    """A V-cycle: smooth, correct on the coarser grids, smooth. From 0 where `found` is None."""
+    if len(levels) == 1:
+        return levels[0].relaxed(found, source, _COARSEST)
+    found = levels[0].relaxed(found, source, _SMOOTHINGS)
+    left = _gathered(levels[0].residual(found, source))
+    found = found + _spread(_cycle(None, left, levels[1:]))
+    return levels[0].relaxed(found, source, _SMOOTHINGS)
 
 
 def _gathered(cells: Tensor) -> Tensor:

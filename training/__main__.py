@@ -396,6 +396,7 @@ def _add_marks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="with fonts/FONTS.tsv and logos/LOGOS.tsv")
     parser.add_argument("--out", type=Path, default=_RUNS / "marks", metavar="DIR", help="(default: runs/marks)")
     parser.add_argument("--number", type=int, default=3000, metavar="N", help="of marks for training (default: 3000)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that draw (default: 1)")
     parser.set_defaults(run_command=_marks)
 
 
@@ -405,9 +406,11 @@ def _marks(args: argparse.Namespace) -> None:
 
     if args.number < 10:
         raise TrainingError(f"--number {args.number} is too few. Use 10 or more.")
+    demand_at_least(args, workers=1)
     for seed, (split, number) in enumerate((("train", args.number), ("val", args.number // 10))):
         assets = Assets.load(args.folder, split)
-        print(fill_bank(assets, bank_path(args.out, split), marks=number, logos=len(assets.logos), seed=seed))
+        path = bank_path(args.out, split)
+        print(fill_bank(assets, path, marks=number, logos=len(assets.logos), seed=seed, workers=args.workers))
 
 
 def _add_palettes(parser: argparse.ArgumentParser) -> None:

@@ -37,8 +37,12 @@ class _Steps(Dataset[Any]):
         return self._degradation.draw(batch, (side, side), chance)
 
 
-def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: int) -> Callable[[Tensor], Pair] | None:
+def drawn_ahead(
+    degradation: object, settings: Settings, *, first: int, rank: int, pin: bool = False
+) -> Callable[[Tensor], Pair] | None:
     """What makes of each step's crops its pair, from step `first` on; `settings.workers` processes draw for it.
+
+    `pin` puts what they drew into memory from which a GPU copies by itself.
 
     None without workers. Raises TrainingError if the degradation draws nothing ahead, or crops change their size.
     """
@@ -53,7 +57,12 @@ def drawn_ahead(degradation: object, settings: Settings, *, first: int, rank: in
     degradation.draw(1, (side, side), np.random.default_rng(settings.seed))
     steps = _Steps(degradation, settings, first=first, rank=rank)
     loader = DataLoader(
-        steps, batch_size=None, num_workers=settings.workers, prefetch_factor=_AHEAD, multiprocessing_context="fork"
+        steps,
+        batch_size=None,
+        num_workers=settings.workers,
+        prefetch_factor=_AHEAD,
+        multiprocessing_context="fork",
+        pin_memory=pin,
     )
     drawn = iter(loader)
     return lambda clean: degradation.lay(clean, next(drawn))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import signal
@@ -22,6 +23,7 @@ from training.data import PhotoSet, vary_colours
 from training.degrade import Pair
 from training.optimizers import Optimizers, multiplies_bfloat16
 from training.recipes import Recipe, find_network
+from training.replay import Beside, Gradients
 from training.report import Report
 from training.schedule import Progress, patch_at, rate_at, step_rng
 from training.settings import Settings, to_json
@@ -173,13 +175,26 @@ def fit(
     resumed = state.resume(device)
     network, progress = state.network, state.progress
     held_out = val.held_out() if val and world.leads else None
-    ahead = drawn_ahead(recipe.degradation, settings, first=progress.step, rank=world.rank)
+    on_gpu = device.type == "cuda"
+    ahead = drawn_ahead(recipe.degradation, settings, first=progress.step, rank=world.rank, pin=on_gpu)
     forward: nn.Module = network
     if settings.compile:
         forward = torch.compile(forward)  # type: ignore[assignment]
     if world.size > 1:
         forward = nn.parallel.DistributedDataParallel(forward)
     dtype = pick_precision(settings, device)
+    record = on_gpu and world.size == 1 and settings.record
+    gradients = Gradients(network, lambda pair: _loss(forward, pair, recipe, settings, dtype), record=record)
+    beside, upcoming = Beside() if record else None, None
+
+    def make(progress: Progress) -> Pair:
+        side, batch = patch_at(progress.fraction(settings), settings)
+        rng = step_rng(settings.seed, progress.step, world.rank, device)
+        clean = photos.crops(rng, batch=batch, size=side)
+        if settings.augment:
+            clean = vary_colours(clean, rng)
+        return ahead(clean) if ahead else recipe.degradation(clean, rng)
+
     report = Report(run, settings, quiet=not world.leads)
     report.say(f"{recipe.name} on {device}, {dtype}, {len(photos)} photos, {to_json(settings)}")
     if resumed:
@@ -189,14 +204,13 @@ def fit(
     with _denormals_as_zero(), _stop_requested() as signals:
         stop = False
         while (fraction := progress.fraction(settings)) < 1.0 and not stop:
-            side, batch = patch_at(fraction, settings)
-            rng = step_rng(settings.seed, progress.step, world.rank, device)
-            clean = photos.crops(rng, batch=batch, size=side)
-            if settings.augment:
-                clean = vary_colours(clean, rng)
-            pair = ahead(clean) if ahead else recipe.degradation(clean, rng)
-            loss = _loss(forward, pair, recipe, settings, dtype)
-            torch.autograd.backward(loss)
+            if beside and upcoming:
+                beside.join()
+            loss = gradients(upcoming or make(progress))
+            following = dataclasses.replace(progress, step=progress.step + 1)
+            upcoming = None
+            if beside and gradients.read and following.fraction(settings) < 1.0:
+                upcoming = beside.start(functools.partial(make, following), gradients.read)
             norm = float(nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf))
             state.optimizers.set_rate(rate_at(fraction, settings))
             # One wild gradient is enough to lose a run: Muon takes a full step whatever its length.

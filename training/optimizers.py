@@ -46,11 +46,11 @@ class Muon(torch.optim.Optimizer):
         gradients = [p.grad for p in params if p.grad is not None]
         velocities = [self.state[p]["momentum"] for p in params]
         torch._foreach_lerp_(velocities, gradients, 1 - group["momentum"])
-        nesterov = torch.stack([g.lerp(v, group["momentum"]) for g, v in zip(gradients, velocities, strict=True)])
+        nesterov = torch.stack(torch._foreach_lerp(gradients, velocities, group["momentum"]))
         updates = orthogonalize(nesterov.flatten(2)).view_as(nesterov)
-        for p, update in zip(params, updates, strict=True):
-            p.mul_(1 - group["lr"] * group["weight_decay"])
-            p.add_(update, alpha=-group["lr"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(params, list(updates), alpha=-group["lr"])
 
 
 def multiplies_bfloat16() -> bool:

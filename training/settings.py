@@ -56,6 +56,9 @@ class Settings:
         default=0,
     )
     compile: bool = _setting("torch.compile the network", default=False)
+    record: bool = _setting(
+        "on one GPU: record a step's forward and backward pass as a CUDA graph and replay it", default=True
+    )
     seed: int = _setting("of weights, crops and noise", default=0)
     validate_every: int = _setting("steps between looks at the val split", default=1_000)
     save_every: float = _setting("minutes between checkpoints", default=5.0)

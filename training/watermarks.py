@@ -280,7 +280,7 @@ class Watermark:
         """The crops that `drawn` was drawn for, (N, 3, H, W) in [0, 1], with its marks."""
         size = (clean.shape[-2], clean.shape[-1])
         photos = _room_for(clean, _before(size, drawn.factor))
-        alpha, mark, quality, earlier = (x.to(clean) for x in drawn[:4])
+        alpha, mark, quality, earlier = (x.to(clean, non_blocking=True) for x in drawn[:4])
         pair = compose(photos, alpha, mark, size=size, quality=quality, earlier=earlier, subsample=drawn.subsample)
         return _with_user_masks(pair, drawn.brushed.tolist())
 
