@@ -91,6 +91,7 @@ class ModelSpec:
     multiple_of: int = 1
     reach: int | None
     working_size: int | None = None
+    soft_size: int | None = None
     params: tuple[Param, ...] = ()
     tensors: tuple[TensorInput, ...] = ()
     labels: tuple[str, ...] = ()
@@ -149,6 +150,8 @@ class ModelSpec:
             wrong = f"reach must be 0 or more, or null, not {self.reach!r}"
         elif self.answer in ("image", "chroma") and self.reach is None and not self.working_size:
             wrong = "without a finite reach it needs a working_size"
+        elif self.soft_size is not None and not 0 < self.soft_size <= (self.working_size or 0):
+            wrong = f"soft_size must be a working_size's at the most, not {self.soft_size!r}"
         elif len({p.name for p in self.params}) != len(self.params):
             wrong = "two params of one name"
         else:

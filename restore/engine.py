@@ -164,22 +164,23 @@ class Restorer(Model):
         progress: Callable[[float], None] | None = None,
         mask: np.ndarray | None = None,
     ) -> None:
-        height, width = pixels.shape[:2]
         scalars = {name: np.array([value], np.float32) for name, value in values.items()}
-
-        def run(part: tuple[slice, slice]) -> dict[str, np.ndarray]:
-            image = to_tensor(pixels[part])
-            return self._session.run({"image": image, **scalars, **self._masks(mask, part, image)})
-
+        small = None
         if self.spec.reach is None:
             assert self.spec.working_size is not None, "a spec that passed its check has one of the two"
-            scale = self.spec.working_size / max(height, width)
-            if scale < 1:
-                small = Small.of(pixels, mask, scale)
-                self._run(small.pixels, values, small.take, tile=tile, mask=small.mask)
+            small = Small.of(pixels, mask, working_size=self.spec.working_size, soft_size=self.spec.soft_size)
+        looked_at, told = (small.pixels, small.mask) if small else (pixels, mask)
+        height, width = looked_at.shape[:2]
+
+        def run(part: tuple[slice, slice]) -> dict[str, np.ndarray]:
+            image = to_tensor(looked_at[part])
+            return self._session.run({"image": image, **scalars, **self._masks(told, part, image)})
+
+        if self.spec.reach is None:
+            whole = plan_tiles(height, width, window=None, reach=0, multiple_of=1)
+            run_tiled(whole, run, small.take if small else keep, None if small else progress)
+            if small:
                 small.enlarge_into(keep, progress)
-            else:
-                run_tiled(plan_tiles(height, width, window=None, reach=0, multiple_of=1), run, keep, progress)
             return
         reach, multiple = self.spec.reach, self.spec.multiple_of
         window: tuple[int, int] | None

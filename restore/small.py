@@ -10,6 +10,11 @@ import numpy as np
 from restore.color import ROWS, enlarge_rows, shrink
 from restore.contract import to_tensor
 
+#: A picture is soft where shrinking it to half and back moves all but this share of its pixels by less than that, on
+#: the [0, 1] scale. Between marks that were drawn on 4-megapixel photos of the split val and photos that were enlarged
+#: with their marks to 6 megapixels, this parts those that are better looked at large from the others (docs/decisions).
+_SHARPEST, _MOVED = 0.001, 22 / 255
+
 Keep = Callable[[tuple[slice, slice], dict[str, np.ndarray]], None]
 
 
@@ -28,15 +33,23 @@ class Small:
     _planes: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, full: np.ndarray, mask: np.ndarray | None, scale: float) -> Small:
-        """The picture, (H, W, 3) or (H, W), integers or floats, and a `mask` (H, W) bool, at `scale` below 1."""
-        height, width = (max(1, round(side * scale)) for side in full.shape[:2])
-        small = shrink(full, height, width)
-        if np.issubdtype(full.dtype, np.integer):
-            small /= np.float32(np.iinfo(full.dtype).max)
+    def of(
+        cls, full: np.ndarray, mask: np.ndarray | None, *, working_size: int, soft_size: int | None = None
+    ) -> Small | None:
+        """The picture, (H, W, 3) or (H, W), integers or floats, and a `mask` (H, W) bool, as a network looks at it.
+
+        Its longest side is at most `working_size`, and at most `soft_size` for one that `is_soft` at that. None where
+        the picture is no larger than that.
+        """
+        pixels = _at_most(full, working_size)
+        if soft_size and max(pixels.shape[:2]) > soft_size and is_soft(pixels):
+            pixels = _at_most(pixels, soft_size)
+        height, width = pixels.shape[:2]
+        if (height, width) == full.shape[:2]:
+            return None
         # A small pixel of which any part is marked must be told, or the mark's rim would stay.
         told = None if mask is None else shrink(mask.astype(np.uint8), height, width) > 0
-        return cls(full, mask, small, told)
+        return cls(full, mask, pixels, told)
 
     def take(self, core: tuple[slice, slice], answers: dict[str, np.ndarray]) -> None:
         """Take up the network's answer on a part of the small picture."""
@@ -61,3 +74,27 @@ class Small:
             keep(core, answers)
             if progress:
                 progress(rows.stop / height)
+
+
+def is_soft(pixels: np.ndarray) -> bool:
+    """Whether a picture, (H, W, 3) or (H, W) float32 in [0, 1], shows nothing that half its size could not show.
+
+    So it is with one that was enlarged: a network that learnt from sharp pictures finds little in it at full size.
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) < 2:
+        return False
+    half = shrink(pixels, height // 2, width // 2)
+    planes = zip(np.atleast_3d(pixels).transpose(2, 0, 1), np.atleast_3d(half).transpose(2, 0, 1), strict=True)
+    moved = [np.abs(plane - enlarge_rows(small, slice(0, height), (height, width))) for plane, small in planes]
+    return float(np.quantile(np.max(moved, axis=0), 1 - _SHARPEST)) < _MOVED
+
+
+def _at_most(full: np.ndarray, longest: int) -> np.ndarray:
+    """The picture as float32, integers in [0, 1], shrunk so that its longest side is no longer than `longest`."""
+    scale = min(1.0, longest / max(full.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in full.shape[:2])
+    small = shrink(full, height, width)
+    if np.issubdtype(full.dtype, np.integer):
+        small /= np.float32(np.iinfo(full.dtype).max)
+    return small

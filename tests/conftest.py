@@ -182,7 +182,9 @@ def smoother(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_white_is_mark(folder: Path, *, reach: int | None = 0, working_size: int | None = None) -> Path:
+def write_white_is_mark(
+    folder: Path, *, reach: int | None = 0, working_size: int | None = None, soft_size: int | None = None
+) -> Path:
     """A model for which white is mark: all channels 0.9 or more. What is under a mark is grey, 0.5.
 
     A user's mask takes the place of its own.
@@ -199,7 +201,7 @@ def write_white_is_mark(folder: Path, *, reach: int | None = 0, working_size: in
     )
     spec = ModelSpec(
         name="unwatermark-fast", task="unwatermark", answer="image", reach=reach, working_size=working_size,
-        tensors=tensors, made_by={"commit": "0000000"},
+        soft_size=soft_size, tensors=tensors, made_by={"commit": "0000000"},
     )  # fmt: skip
     constants = {
         "white": np.float32(0.9),
@@ -242,7 +244,7 @@ def write_white_is_mark(folder: Path, *, reach: int | None = 0, working_size: in
 
 @pytest.fixture(scope="session")
 def white_is_mark() -> Callable[..., Path]:
-    """A function (folder, reach=0, working_size=None) that puts a model for marks there; returns its path."""
+    """A function (folder, reach=0, ...) that puts a model for marks there and returns its path."""
     return write_white_is_mark
 
 

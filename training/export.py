@@ -160,6 +160,7 @@ def _spec(recipe: NetworkRecipe, network: nn.Module, state: Mapping[str, Any], s
         # A network that may see any picture whole is not tiled: its marks span more than a tile.
         reach=None if recipe.working_size else getattr(network, "reach", None),
         working_size=recipe.working_size,
+        soft_size=recipe.soft_size,
         params=recipe.params,
         tensors=recipe.tensors,
         labels=recipe.labels,

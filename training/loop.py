@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from training.data import PhotoSet, vary_colours
 from training.degrade import Pair
 from training.optimizers import Optimizers, multiplies_bfloat16
 from training.recipes import Recipe, find_network
-from training.replay import Beside, Gradients
+from training.replay import Feed, Gradients
 from training.report import Report
 from training.schedule import Progress, patch_at, rate_at, step_rng
 from training.settings import Settings, to_json
@@ -185,16 +185,8 @@ def fit(
     dtype = pick_precision(settings, device)
     record = on_gpu and world.size == 1 and settings.record
     gradients = Gradients(network, lambda pair: _loss(forward, pair, recipe, settings, dtype), record=record)
-    beside, upcoming = Beside() if record else None, None
-
-    def make(progress: Progress) -> Pair:
-        side, batch = patch_at(progress.fraction(settings), settings)
-        rng = step_rng(settings.seed, progress.step, world.rank, device)
-        clean = photos.crops(rng, batch=batch, size=side)
-        if settings.augment:
-            clean = vary_colours(clean, rng)
-        return ahead(clean) if ahead else recipe.degradation(clean, rng)
-
+    make = functools.partial(_make_pair, recipe=recipe, settings=settings, photos=photos, ahead=ahead, rank=world.rank)
+    feed = Feed(make, ahead=record)
     report = Report(run, settings, quiet=not world.leads)
     report.say(f"{recipe.name} on {device}, {dtype}, {len(photos)} photos, {to_json(settings)}")
     if resumed:
@@ -204,13 +196,10 @@ def fit(
     with _denormals_as_zero(), _stop_requested() as signals:
         stop = False
         while (fraction := progress.fraction(settings)) < 1.0 and not stop:
-            if beside and upcoming:
-                beside.join()
-            loss = gradients(upcoming or make(progress))
+            loss = gradients(feed.pair(progress))
             following = dataclasses.replace(progress, step=progress.step + 1)
-            upcoming = None
-            if beside and gradients.read and following.fraction(settings) < 1.0:
-                upcoming = beside.start(functools.partial(make, following), gradients.read)
+            if following.fraction(settings) < 1.0:
+                feed.start(following, gradients.read)
             norm = float(nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf))
             state.optimizers.set_rate(rate_at(fraction, settings))
             # One wild gradient is enough to lose a run: Muon takes a full step whatever its length.
@@ -233,6 +222,24 @@ def fit(
             report.say(f"stopped at step {progress.step}; the same command goes on from {run / 'last.pt'}")
     report.close()
     return run / "best.pt"
+
+
+def _make_pair(
+    progress: Progress,
+    *,
+    recipe: Recipe,
+    settings: Settings,
+    photos: PhotoSet,
+    ahead: Callable[[Tensor], Pair] | None,
+    rank: int,
+) -> Pair:
+    """The pair of a step, the same whenever it is made; what can be drawn ahead must be asked for step by step."""
+    side, batch = patch_at(progress.fraction(settings), settings)
+    rng = step_rng(settings.seed, progress.step, rank, photos.pixels.device)
+    clean = photos.crops(rng, batch=batch, size=side)
+    if settings.augment:
+        clean = vary_colours(clean, rng)
+    return ahead(clean) if ahead else recipe.degradation(clean, rng)
 
 
 def _fresh_run(folder: Path, recipe: Recipe, settings: Settings, device: torch.device, start: Path | None) -> _Run:

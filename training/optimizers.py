@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
         gradients = [p.grad for p in params if p.grad is not None]
         velocities = [self.state[p]["momentum"] for p in params]
         torch._foreach_lerp_(velocities, gradients, 1 - group["momentum"])
-        nesterov = torch.stack(torch._foreach_lerp(gradients, velocities, group["momentum"]))
+        nesterov = torch.stack(gradients).lerp_(torch.stack(velocities), group["momentum"])
         updates = orthogonalize(nesterov.flatten(2)).view_as(nesterov)
         if group["weight_decay"]:
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])

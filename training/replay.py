@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.degrade import Pair
+from training.schedule import Progress
 
 #: Passes before recording, in which libraries choose their kernels: what the CUDA graphs of torch's manual take.
 _WARM_UP = 3
@@ -61,7 +62,7 @@ class Gradients:
 
     def _recorded(self, pair: Pair) -> _Recording:
         mine = _copied(pair)
-        stream = torch.cuda.Stream()
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
@@ -80,21 +81,28 @@ class Gradients:
             parameter.grad = None
 
 
-class Beside:
-    """A stream of a GPU beside the one that trains, for what need not wait for the pass that is under way."""
+class Feed:
+    """The pair of each step; on a GPU made on a stream of its own, while the step before is under way."""
 
-    def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
+    def __init__(self, make: Callable[[Progress], Pair], *, ahead: bool) -> None:
+        self._make = make
+        self._stream: Any = torch.cuda.Stream() if ahead else None  # type: ignore[no-untyped-call]
+        self._upcoming: Pair | None = None
 
-    def start(self, make: Callable[[], Pair], after: torch.cuda.Event) -> Pair:
-        """A pair that is made beside the pass; `after` is when the memory of the pair before was let go."""
-        self._stream.wait_event(after)
-        with torch.cuda.stream(self._stream):
-            return make()
-
-    def join(self) -> None:
-        """What was started is complete for all that comes now."""
+    def pair(self, progress: Progress) -> Pair:
+        """The pair of this step."""
+        if self._upcoming is None:
+            return self._make(progress)
         torch.cuda.current_stream().wait_stream(self._stream)
+        upcoming, self._upcoming = self._upcoming, None
+        return upcoming
+
+    def start(self, progress: Progress, after: torch.cuda.Event | None) -> None:
+        """Make the pair of this step already; `after` is when the memory of the one before was let go."""
+        if self._stream and after:
+            self._stream.wait_event(after)
+            with torch.cuda.stream(self._stream):
+                self._upcoming = self._make(progress)
 
 
 def _parts(pair: Pair) -> list[Tensor]:
@@ -115,4 +123,5 @@ def _copied(pair: Pair) -> Pair:
             return {name: copy(part) for name, part in value.items()}
         return value.detach().to(device, copy=True)
 
-    return dataclasses.replace(pair, **{field.name: copy(getattr(pair, field.name)) for field in dataclasses.fields(pair)})
+    copies = {field.name: copy(getattr(pair, field.name)) for field in dataclasses.fields(pair)}
+    return dataclasses.replace(pair, **copies)

@@ -45,6 +45,8 @@ def test_a_spec_reads_back_as_it_was_written():
         (changed(multiple_of=0), "multiple_of must be 1 or more"),
         (changed(reach=-1), "reach must be 0 or more"),
         (changed(reach=None), "needs a working_size"),
+        (changed(reach=None, working_size=64, soft_size=65), "soft_size must be"),
+        (changed(soft_size=8), "soft_size must be"),
         (changed(name=""), "must be texts"),
         (changed(params=[{"name": "sigma"}]), "lacks something in params"),
         (changed(params=[dataclasses.asdict(SIGMA)] * 2), "two params of one name"),

@@ -132,6 +132,17 @@ def test_a_users_mask_holds_to_the_pixel_on_a_large_photo_too(small_sighted):
     assert set(done.image.pixels[13:16, 10:21].flat) == {HALF}
 
 
+def test_a_soft_photo_is_looked_at_smaller_still(white_is_mark, tmp_path):
+    unwatermark = open_model(white_is_mark(tmp_path, reach=None, working_size=80, soft_size=20), device="cpu")
+    slope = np.linspace(0, 255, 160).astype(np.uint8)
+    soft = Image(np.broadcast_to(slope[None, :, None], (120, 160, 3)).copy())
+    sharp = Image(soft.pixels.copy())
+    sharp.pixels[40:80, 20:60:4] = 0
+    # From white down, the first small pixel below 0.9 ends the mask, and bilinear it fades over that pixel's width.
+    first = [int(np.argmax(unwatermark(photo).mask[100] > 0)) for photo in (soft, sharp)]
+    assert first == [140, 143]
+
+
 def run(*args: str):
     return CliRunner().invoke(cli.app, ["unwatermark", *args], prog_name="restore")
 

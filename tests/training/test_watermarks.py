@@ -91,6 +91,11 @@ def test_a_split_without_a_logo_is_refused(folder):
         Assets.load(folder, "holdout")
 
 
+def test_several_processes_fill_the_same_bank(folder, bank, tmp_path):
+    path = fill_bank(Assets.load(folder, "train"), tmp_path / "marks.tar", marks=6, logos=1, seed=0, workers=2)
+    assert path.read_bytes() == bank_path(bank, "train").read_bytes()
+
+
 def test_a_bank_holds_only_its_own_splits_logo(bank):
     # A point in the rim's middle, away from edges: the green there is 10 in the train logo, 90 in the test one.
     green = [int(open_bank(bank_path(bank, split)).marks[PLAIN][0][1, 25, 25]) for split in ("train", "test")]
