@@ -67,13 +67,14 @@ and takes them off; every pixel outside its mask comes back bit for bit. A user'
 (`--mask-in`). For marks on pictures that you own or may edit: removing others' marks can be against the law."""
 _UNWATERMARK_FAILURES = (
     (
-        "By default most lettering and patterns are missed, so that photos without a mark are left alone; "
+        "By default half of all lettering and patterns is missed, so that photos without a mark are left alone; "
         "`--certainty 0` finds more, not all."
     ),
     "Where a mark was found a pale ghost or a tint of it can stay: how opaque it is, is seen only roughly.",
     "Under an opaque mark it paints less well than plain inpainting: there is nothing to see through to.",
     "Lettering, labels and stickers that belong to the scene can be taken for a mark.",
-    "Photos above 1,024 px are looked at shrunk to that: fine marks are missed, and a mark's edge is only as fine.",
+    "JPEG hides marks, most of all where the picture was resized after it.",
+    "Photos above 1,024 px are looked at shrunk to that, soft ones to 384: fine marks are missed, edges left blurred.",
 )
 
 
