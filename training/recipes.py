@@ -93,7 +93,7 @@ colour for what went grey. It sees eight windows of the photo at full size, wher
 whole, and is told what the restorers find: the noise in each window, a mark in a view of up to 448 pixels, and whether
 the rule for black-and-white finds colour."""
 _PLAN_FAILURES = (
-    "Most marks are left out of the plan: those that the shipped remover does not find, and a third that it would.",
+    "Half of the marks that the shipped remover would take off are left out: it was taught with a weaker one.",
     "A sixth of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
     "It sees the whole photo up to 448 px wide, the remover up to 1,024: fine marks on large photos are overlooked.",
     "Black-and-white is what it wants to colour, art or not; `--plan` says otherwise.",
