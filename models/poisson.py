@@ -38,7 +38,8 @@ def solve_poisson(right: Tensor, below: Tensor, anchor: Tensor, weight: Tensor, 
     for _ in range(grids - 1):
         sources.append(_gathered(sources[-1]))
         weights.append(_gathered(weights[-1]))
-    levels = [_Level(weight, _beside(weight)) for weight in weights]
+    beside = _beside(weight)
+    levels = [_Level(each, beside) for each in weights]
     found = levels[-1].relaxed(None, sources[-1], _COARSEST)
     for grid in reversed(range(grids - 1)):
         found = _cycle(_spread(found), sources[grid], levels[grid:])
@@ -53,8 +54,7 @@ class _Level:
 
     def __init__(self, weight: Tensor, beside: Tensor) -> None:
         self._beside = beside
-        missing = 4 - self._neighbours(torch.ones_like(weight[:1]))
-        self._diagonal = 4 - missing + weight
+        self._diagonal = self._neighbours(torch.ones_like(weight[:1])) + weight
         # The damping counts the missing neighbours as if they were there, equal to the cell.
         self._step = _DAMPING / (4 + weight)
         self._kept = 1 - self._step * self._diagonal

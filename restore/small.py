@@ -13,7 +13,7 @@ from restore.contract import to_tensor
 #: A picture is soft where shrinking it to half and back moves all but this share of its pixels by less than that, on
 #: the [0, 1] scale. Between marks that were drawn on 4-megapixel photos of the split val and photos that were enlarged
 #: with their marks to 6 megapixels, this parts those that are better looked at large from the others (docs/decisions).
-_SHARPEST, _MOVED = 0.001, 22 / 255
+_SHARP_SHARE, _MOVED = 0.001, 22 / 255
 
 Keep = Callable[[tuple[slice, slice], dict[str, np.ndarray]], None]
 
@@ -87,7 +87,7 @@ def is_soft(pixels: np.ndarray) -> bool:
     half = shrink(pixels, height // 2, width // 2)
     planes = zip(np.atleast_3d(pixels).transpose(2, 0, 1), np.atleast_3d(half).transpose(2, 0, 1), strict=True)
     moved = [np.abs(plane - enlarge_rows(small, slice(0, height), (height, width))) for plane, small in planes]
-    return float(np.quantile(np.max(moved, axis=0), 1 - _SHARPEST)) < _MOVED
+    return float(np.quantile(np.max(moved, axis=0), 1 - _SHARP_SHARE)) < _MOVED
 
 
 def _at_most(full: np.ndarray, longest: int) -> np.ndarray:
