@@ -113,7 +113,7 @@ class Image:
 
 
 def read(
-    source: Path | bytes | BinaryIO, *, max_pixels: int | None = DEFAULT_MAX_PIXELS, name: str | None = None
+    source: str | Path | bytes | BinaryIO, *, max_pixels: int | None = DEFAULT_MAX_PIXELS, name: str | None = None
 ) -> Image:
     """The picture in a file, recognised by its content and turned upright.
 
@@ -140,7 +140,7 @@ def read(
         return _upright(stored, kind)
 
 
-def probe_size(source: Path | bytes | BinaryIO) -> tuple[int, int]:
+def probe_size(source: str | Path | bytes | BinaryIO) -> tuple[int, int]:
     """Height and width of the upright picture from the file's header alone; no pixel is decoded.
 
     Raises UnreadableImage as `read` does. (A PNG's orientation counts only where it comes before the pixels.)
@@ -149,11 +149,12 @@ def probe_size(source: Path | bytes | BinaryIO) -> tuple[int, int]:
         return _size(file, _recognise(file))
 
 
-def write(image: Image, path: Path, *, format: str | None = None) -> None:  # noqa: A002
+def write(image: Image, path: str | Path, *, format: str | None = None) -> None:  # noqa: A002
     """Write a picture, whole or not at all; missing folders are made. An existing file is replaced.
 
     `format` None: what the suffix says. Raises BadOption if there is no such format and WriteFailed for the rest.
     """
+    path = Path(path)
     kind = format_for(path) if format is None else _known_format(format)
     with _write_explained(path), _whole_or_nothing(path) as file:
         _check_limits(image, kind)
@@ -214,8 +215,10 @@ def _known_format(kind: str) -> str:
 
 
 @contextmanager
-def _opened(source: Path | bytes | BinaryIO, name: str | None) -> Iterator[tuple[BinaryIO, str]]:
+def _opened(source: str | Path | bytes | BinaryIO, name: str | None) -> Iterator[tuple[BinaryIO, str]]:
     """A seekable file, and what messages call it."""
+    if isinstance(source, str):
+        source = Path(source)
     if isinstance(source, bytes):
         yield io.BytesIO(source), name or "the picture"
     elif isinstance(source, Path):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import ImageCms
 
-from restore.errors import BadOption
+from restore.errors import BadOption, UnreadableImage
 from restore.image import (
     Image,
     JpegSource,
@@ -275,6 +275,18 @@ def test_a_file_is_known_by_its_content(tmp_path):
     assert image.format == "JPEG"
     write(image, tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_path_may_be_a_string(tmp_path):
+    path = str(tmp_path / "a.png")
+    image = Image(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+    write(image, path)
+    np.testing.assert_array_equal(read(path).pixels, image.pixels)
+    assert probe_size(path) == (2, 2)
+    with pytest.raises(BadOption, match=r"'[.]xyz' files cannot be written"):
+        write(image, "a.xyz")
+    with pytest.raises(UnreadableImage, match=r"missing[.]png: no such file"):
+        read("missing.png")
 
 
 def test_a_file_object_is_read_and_left_open():
