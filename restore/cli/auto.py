@@ -140,5 +140,8 @@ def _tell(job: Job, outcome: Outcome, notes: tuple[str, ...]) -> None:
             talk(f"  {step.name} was left out: no model for it is installed")
         elif step.name not in {taken.name for taken in outcome.taken}:
             talk(f"  {step.name} was not needed after all")
+    planned = {step.name for step in outcome.planned}
+    if added := [step for step in outcome.taken if step.name not in planned]:
+        talk(f"  seen at a later look, and done too: {describe(added)}")
     for note in notes:
         talk(f"  {note}")

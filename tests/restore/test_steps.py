@@ -99,7 +99,7 @@ def flat(level: int) -> Image:
 
 
 class Tools:
-    """Tools that darken a picture by so many levels, and remember what they were told."""
+    """Tools that darken a picture by so many levels, or brighten it, and remember what they were told."""
 
     def __init__(self, **by: int) -> None:
         self.calls: list[tuple[str, dict[str, float]]] = []
@@ -115,7 +115,7 @@ class Tools:
                 progress(1.0)
             if not self.by[name]:
                 return Restored(image, {})
-            return Restored(image.with_pixels(image.pixels - np.uint8(self.by[name])), {"sigma": 0.1})
+            return Restored(image.with_pixels((image.pixels.astype(int) - self.by[name]).astype(np.uint8)), {"sigma": 0.1})
 
         return work
 
@@ -190,6 +190,24 @@ def test_it_stops_early_where_the_picture_no_longer_wants_the_step(planner):
     outcome = carry_out(flat(200), tools.mapping(), planner=planner)
     assert [name for name, _ in tools.calls] == ["denoise"]
     assert [step.name for step in outcome.planned] == ["denoise", "colorize"]
+    assert [step.name for step in outcome.taken] == ["denoise"]
+
+
+def test_what_shows_only_at_a_later_look_is_done_too(planner):
+    # Brightened from 0.47 to 0.71 by the first step, it is to be coloured.
+    seen: list[float] = []
+    tools = Tools(denoise=-60, colorize=20)
+    outcome = carry_out(flat(120), tools.mapping(), planner=planner, progress=seen.append)
+    assert [step.name for step in outcome.planned] == ["denoise"]
+    assert [step.name for step in outcome.taken] == ["denoise", "colorize"]
+    assert outcome.image.pixels[0, 0, 0] == 160
+    # All that was known of was done after the first step: it stays there.
+    assert seen == [1.0, 1.0, 1.0]
+
+
+def test_a_users_plan_is_not_added_to(planner):
+    tools = Tools(denoise=-60, colorize=20)
+    outcome = carry_out(flat(120), tools.mapping(), steps=parse("denoise"), planner=planner)
     assert [step.name for step in outcome.taken] == ["denoise"]
 
 
@@ -268,6 +286,18 @@ def test_auto_does_what_is_needed_with_what_is_installed(desk, smoother, tmp_pat
     ]
     denoise = open_model(smoother / "denoise-fast.onnx", device="cpu")
     np.testing.assert_array_equal(read(tmp_path / "out.png").pixels, denoise(Image(noisy)).image.pixels)
+
+
+def test_auto_says_what_it_saw_later(desk, planner_file, tmp_path, monkeypatch):
+    def brighter(**_):
+        return Tools(denoise=-60, colorize=20).mapping()
+
+    monkeypatch.setattr("restore.steps.open_tools", brighter)
+    result = desk("auto", "noisy.png", "-o", "out.png")
+    assert result.stderr.splitlines() == [
+        "noisy.png: noise, sigma about 22 -> out.png",
+        "  seen at a later look, and done too: black and white",
+    ]
 
 
 def test_a_plan_of_the_users_needs_no_planner(run, smoother, tmp_path):
