@@ -18,7 +18,7 @@ _UNCHANGED = "Nothing was found to mend: the photo is unchanged."
 
 
 class StepsTab(PhotoTab):
-    """Steps to tick, done one after the other."""
+    """Steps to choose, done one after the other."""
 
     doing, suffix = "Restoring", "-restored"
 
@@ -30,8 +30,12 @@ class StepsTab(PhotoTab):
     def _build_controls(self) -> None:
         self._build_photo("Photo", elem_id="steps-photo")
         choices = [(_TITLES[name], name) for name in NAMES if name in self._tools]
-        info = "Proposed by a look at the photo; change them as you like" if self._planner else None
-        self.steps = gr.CheckboxGroup(choices, label="Steps, done in this order", info=info)
+        proposed = "Proposed by a look at the photo; change them as you like. " if self._planner else ""
+        # A list that keeps the order in which things were chosen: some marks show only when the noise is gone.
+        self.steps = gr.Dropdown(
+            choices, value=[], multiselect=True, filterable=False, elem_id="steps-chosen",
+            label="Steps", info=proposed + "They are done in the order in which they stand here.",
+        )  # fmt: skip
         self._build_start("Restore")
         self._build_answer()
 
@@ -69,7 +73,7 @@ class StepsTab(PhotoTab):
         """Do the chosen steps, and show and offer what came out."""
 
         def work(image: Image, tick: Tick) -> Outcome:
-            steps = [Step(name) for name in NAMES if name in chosen]
+            steps = [Step(name) for name in chosen]
             return carry_out(image, self._tools, steps=steps, progress=tick)
 
         return self._run(path, work, self._compare, request, progress)

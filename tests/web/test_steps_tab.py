@@ -49,7 +49,7 @@ def no_progress(*_, **__):
     pass
 
 
-def test_steps_are_offered_in_the_order_in_which_they_are_done(tab):
+def test_steps_are_offered_in_the_usual_order(tab):
     assert [name for _, name in tab.steps.choices] == ["unwatermark", "denoise", "colorize"]
 
 
@@ -61,15 +61,15 @@ def test_a_dropped_photo_is_shown_and_nothing_is_proposed_without_a_planner(tab,
 
 
 def test_a_planner_proposes_steps(tab, photo):
-    tab._planner = lambda image: (("unwatermark", None), ("denoise", 22 / 255))
+    tab._planner = lambda image, before: (("unwatermark", None), ("denoise", 22 / 255))
     answer = tab.look(photo)
     assert answer[tab.facts].value == "60 x 40 pixels, PNG. It looks like: watermark; noise, sigma about 22."
     assert answer[tab.steps] == ["unwatermark", "denoise"]
 
 
-def test_the_chosen_steps_are_done_and_the_answer_offered(tab, photo):
+def test_the_chosen_steps_are_done_in_the_order_that_was_chosen_and_the_answer_offered(tab, photo):
     answer = tab.run(photo, ["denoise", "unwatermark"], VISITOR, no_progress)
-    assert answer[tab.answer].value.startswith("Mended: watermark; noise, sigma about 26.")
+    assert answer[tab.answer].value.startswith("Mended: noise, sigma about 26; watermark.")
     download = Path(answer[tab.download].value["path"])
     assert download.name == "photo-restored.png"
     assert (read(download).pixels == 70).all()
