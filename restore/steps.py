@@ -87,7 +87,7 @@ Tool = Callable[..., Restored]
 class Outcome(NamedTuple):
     """What became of a picture: the same object where nothing was done.
 
-    `planned` is the plan of the first look, `taken` what changed the picture; `left_out` are steps without a model here.
+    `planned` is the plan of the first look, `taken` what changed the picture, `left_out` what has no model here.
     """
 
     image: Image

@@ -115,7 +115,8 @@ class Tools:
                 progress(1.0)
             if not self.by[name]:
                 return Restored(image, {})
-            return Restored(image.with_pixels((image.pixels.astype(int) - self.by[name]).astype(np.uint8)), {"sigma": 0.1})
+            darker = (image.pixels.astype(int) - self.by[name]).astype(np.uint8)
+            return Restored(image.with_pixels(darker), {"sigma": 0.1})
 
         return work
 
