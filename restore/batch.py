@@ -6,12 +6,12 @@ Knows nothing of the command line; paths are texts as a user writes them, "-" is
 from __future__ import annotations
 
 import errno
-import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,8 @@ class Job:
     source: Path | None
     output: Path | None
     overwrite: bool = False
+    #: Its output is there already, and is to be kept.
+    is_done: bool = False
 
     @property
     def source_name(self) -> str:
@@ -50,7 +52,7 @@ class Result:
     """What became of a job; `found` is on the [0, 1] scale, `notes` are sentences for the user."""
 
     job: Job
-    status: Literal["done", "unchanged", "failed"]
+    status: Literal["done", "unchanged", "failed", "skipped"]
     seconds: float
     found: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -58,17 +60,25 @@ class Result:
 
 
 def plan(
-    inputs: Sequence[str], output: str | None, *, suffix: str, overwrite: bool = False, copies: int = 1
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    suffix: str,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    copies: int = 1,
 ) -> list[Job]:
     """Every picture among files and folders, and where each goes; nothing is written.
 
     Without `output` an answer lies beside its input, `suffix` after its stem; else in the file or
     below the folder `output`, sub-folders and suffixes kept. In folders, hidden files, files that
     are no pictures by name, the output folder and earlier answers beside their inputs are passed
-    over. With `copies` above 1 each picture is planned so often, all as copy 1, then all as copy 2, each with
-    its number after the output's stem. Raises BadOption for whatever would overwrite an input or an existing
-    file (unless `overwrite`), collide, or cannot be written.
+    over. With `copies` above 1 each picture is planned so often in a row, with a number after the output's stem. With
+    `skip_existing` what has an output already counts as done: outputs appear whole or not at all. Raises BadOption for
+    whatever would overwrite an input or an existing file (unless `overwrite`), collide, or cannot be written.
     """
+    if overwrite and skip_existing:
+        raise BadOption("--overwrite and --skip-existing: existing outputs are either replaced or kept. Choose one.")
     if STREAM in (*inputs, output):
         jobs = [_plan_stream(inputs, output, overwrite=overwrite)]
     else:
@@ -80,7 +90,9 @@ def plan(
         if not jobs:
             raise BadOption(f"{', '.join(inputs)}: no pictures in there. Name a folder with some, or a file.")
     if copies > 1:
-        jobs = [_numbered(job, number) for number in range(1, copies + 1) for job in jobs]
+        jobs = [_numbered(job, number) for job in jobs for number in range(1, copies + 1)]
+    if skip_existing:
+        jobs = [replace(job, is_done=job.output is not None and job.output.is_file()) for job in jobs]
     _refuse_unsafe(jobs)
     return jobs
 
@@ -107,13 +119,22 @@ def find(inputs: Sequence[str]) -> list[Path | None]:
     return list(found.values())
 
 
-def read_source(source: Path | None, *, example: str) -> tuple[Path | bytes, Image]:
-    """A file, or what came on standard input for None, and its picture; `example` shows how to give one there.
+def read_source(source: Path | None) -> Image:
+    """The picture in a file, or for None that on standard input. Raises as `read`."""
+    return read(_read_input()) if source is None else read(source)
 
-    Raises as `read`.
-    """
-    content = _read_input(example) if source is None else source
-    return content, read(content, name="standard input" if source is None else None)
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Give errors the name of the picture at work; raises NotEnoughMemory and WrongMask."""
+    try:
+        yield
+    except NotEnoughMemory as error:
+        raise NotEnoughMemory(f"{name}: {error}") from error
+    except WrongMask as error:
+        raise WrongMask(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise NotEnoughMemory(f"{name}: not enough memory for it. Close other programs.") from error
 
 
 def run(
@@ -151,6 +172,9 @@ def run_each(
 ) -> Iterator[Result]:
     """As `run`, with any `work`: from a picture, and who is told the finished share, to what was made of it."""
     for job in jobs:
+        if job.is_done:
+            yield Result(job=job, status="skipped", seconds=0.0)
+            continue
         start = time.perf_counter()
 
         def tick(share: float, job: Job = job) -> None:
@@ -161,10 +185,10 @@ def run_each(
         try:
             source = _read_input() if job.source is None else job.source
             image = read(source, name=job.source_name)
-            restored = _restore(job, functools.partial(work, image, tick))
-            if masks and job in masks and restored.mask is not None:
-                write(Image(restored.mask), masks[job])
-            notes = save(job, source, image, restored)
+            with explained(job.source_name):
+                restored = work(image, tick)
+            mask = masks.get(job) if masks and restored.mask is not None else None
+            notes = _save_both(job, source, image, restored, mask)
         except (UnreadableImage, WriteFailed, NotEnoughMemory, WrongMask) as error:
             yield Result(job=job, status="failed", seconds=time.perf_counter() - start, error=str(error))
             continue
@@ -173,15 +197,23 @@ def run_each(
         yield Result(job=job, status=status, seconds=spent, found=restored.found, notes=notes)
 
 
-def _restore(job: Job, work: Callable[[], Restored]) -> Restored:
+def _save_both(job: Job, source: Path | bytes, image: Image, restored: Restored, mask: Path | None) -> tuple[str, ...]:
+    """The answer and, where it has a place, its mask: both or neither. Raises WriteFailed."""
+    if mask is None:
+        return save(job, source, image, restored)
+    assert restored.mask is not None
+    _refuse_newcomer(mask, job)
+    write(Image(restored.mask), mask)
     try:
-        return work()
-    except NotEnoughMemory as error:
-        raise NotEnoughMemory(f"{job.source_name}: {error}") from error
-    except WrongMask as error:
-        raise WrongMask(f"{job.source_name}: {error}") from error
-    except MemoryError as error:
-        raise NotEnoughMemory(f"{job.source_name}: not enough memory for it. Close other programs.") from error
+        return save(job, source, image, restored)
+    except WriteFailed:
+        mask.unlink()
+        raise
+
+
+def _refuse_newcomer(path: Path, job: Job) -> None:
+    if not job.overwrite and os.path.lexists(path):
+        raise WriteFailed(f"{path}: came into being while the picture was restored. It was not replaced.")
 
 
 def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tuple[str, ...]:
@@ -190,8 +222,7 @@ def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tu
         kind = "PNG" if image.format in _READ_ONLY else image.format
     else:
         kind = format_for(job.output)
-        if not job.overwrite and os.path.lexists(job.output):
-            raise WriteFailed(f"{job.output}: came into being while the picture was restored. It was not replaced.")
+        _refuse_newcomer(job.output, job)
     if not restored.changed(image) and kind == image.format:
         if job.output is None:
             _write_output(source if isinstance(source, bytes) else source.read_bytes())
@@ -205,10 +236,10 @@ def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tu
     return image.notes + losses(restored.image, kind)
 
 
-def _read_input(example: str = "restore denoise - < night.jpg > clean.jpg") -> bytes:
+def _read_input() -> bytes:
     data = sys.stdin.buffer.read()
     if not data:
-        raise UnreadableImage(f"standard input: no picture came. Give one: {example}")
+        raise UnreadableImage("standard input: no picture came. Send a file there: < photo.jpg")
     return data
 
 
@@ -243,8 +274,13 @@ def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[t
         folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(folder / f) != avoided)
         for file in sorted(files):
             found = folder / file
-            if file[0] != "." and is_picture_name(found) and not (earlier and found.stem.endswith(earlier)):
+            if file[0] != "." and is_picture_name(found) and not (earlier and _is_earlier(found, earlier)):
                 yield found, found.relative_to(path)
+
+
+def _is_earlier(path: Path, suffix: str) -> bool:
+    """Whether a file is an answer that was put beside its input, one of several versions or not."""
+    return re.search(rf"{re.escape(suffix)}(-\d+)?$", path.stem) is not None
 
 
 def _placer(inputs: Sequence[str], output: str | None, *, suffix: str) -> Callable[[Path, Path], Path]:
@@ -359,12 +395,15 @@ def _refuse_unsafe(jobs: Sequence[Job]) -> None:
                 raise BadOption(f"{job.output}: the same file as the input {source}. Inputs are never overwritten.")
             if job.output.is_dir():
                 raise BadOption(f"{job.output}: a folder of this name is in the way. Choose another name with -o.")
-            if not job.overwrite:
+            if not (job.overwrite or job.is_done):
                 there.append(job.output)
         _check_folder(_nearest_folder(job.output))
     if there:
         more = f", and {len(there) - 1} more outputs are," if len(there) > 1 else ""
-        raise BadOption(f"{there[0]} is there already{more}. Replace with --overwrite, or choose another name with -o.")
+        raise BadOption(
+            f"{there[0]} is there already{more}. Replace with --overwrite, keep with --skip-existing, "
+            "or choose another name with -o."
+        )
 
 
 def _identity(path: Path | None) -> Identity | None:

@@ -41,11 +41,11 @@ def plan_masks(jobs: Sequence[Job], where: str | None, *, overwrite: bool) -> di
     if len(jobs) > 1 or path.is_dir() or where.endswith(("/", os.sep)):
         if path.suffix and not path.is_dir() and not where.endswith(("/", os.sep)):
             raise BadOption(f"--mask {where}: several masks need a folder. If this is to be one, write {where}/")
-        masks = {job: path / f"{_stem(job)}-mask.png" for job in jobs}
+        masks = {job: path / f"{_stem(job)}-mask.png" for job in jobs if not job.is_done}
     else:
         if format_for(path) not in _LOSSLESS:
             raise BadOption(f"--mask {where}: such a file would blur the mask. Use .png, .tif or .bmp.")
-        masks = {jobs[0]: path}
+        masks = {job: path for job in jobs if not job.is_done}
     _refuse_unsafe(masks, overwrite=overwrite)
     return masks
 

@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+_STATUSES = ("done", "unchanged", "skipped", "failed")
+
+
 class Screen:
     """A context in which results are shown as they come; at its end it names what failed.
 
-    `params` are on the network's scale; everything is shown on the user's. `words` says what became of a picture,
-    done or unchanged, where it is not noise.
+    `spec` is the model's where it is one alone, `params` are on its scale; everything is shown on the user's. `words`
+    says what became of a picture, done or unchanged, where it is not noise.
     """
 
     def __init__(
         self,
         jobs: Sequence[Job],
-        spec: ModelSpec,
+        spec: ModelSpec | None,
         params: Mapping[str, float],
         *,
         as_json: bool,
@@ -35,8 +38,8 @@ class Screen:
         words: Mapping[str, str] | None = None,
     ) -> None:
         self._jobs = jobs
-        self._model = spec.name
-        self._scales = {param.name: param.scale for param in spec.params}
+        self._model = spec.name if spec else None
+        self._scales = {param.name: param.scale for param in spec.params} if spec else {}
         self._params = self._for_user(params)
         self._json, self._quiet = as_json, quiet
         self._words = words or {}
@@ -57,7 +60,8 @@ class Screen:
         if self._bars:
             self._bars.close()
             self._bars = None
-        if kind is None and len(self._jobs) > 1 and not self._json:
+        skipped = any(result.status == "skipped" for result in self._results)
+        if kind is None and (len(self._jobs) > 1 or skipped) and not self._json:
             self._summarise()
 
     def progress(self, job: Job, share: float) -> None:
@@ -70,13 +74,12 @@ class Screen:
         self._results.append(result)
         if self._json:
             # Where the picture itself goes to standard output, nothing else may.
-            typer.echo(json.dumps(self._as_row(result)), err=result.job.output is None)
+            typer.echo(json.dumps(self.as_row(result)), err=result.job.output is None)
         elif result.status == "failed":
             self._say(f"Error: {result.error}")
-        elif not self._quiet:
-            self._say(self._as_line(result))
-            for note in result.notes:
-                self._say(f"  {note}")
+        elif not self._quiet and result.status != "skipped":
+            for line in (*self.as_lines(result), *(f"  {note}" for note in result.notes)):
+                self._say(line)
 
     def _say(self, text: str) -> None:
         if self._bars:
@@ -85,13 +88,14 @@ class Screen:
             typer.echo(text, err=True)
 
     def _summarise(self) -> None:
-        counts = {status: sum(r.status == status for r in self._results) for status in ("done", "unchanged", "failed")}
+        counts = {status: sum(r.status == status for r in self._results) for status in _STATUSES}
         if not self._quiet:
             self._say(", ".join(f"{count} {status}" for status, count in counts.items() if count))
         if self.failed:
             self._say("\n".join(["Failed:", *(f"  {name}" for name in self.failed)]))
 
-    def _as_line(self, result: Result) -> str:
+    def as_lines(self, result: Result) -> list[str]:
+        """What is told of a job that did not fail, but for its notes."""
         target = "" if result.job.output is None else f" -> {result.job.output}"
         if result.status in self._words:
             what = self._words[result.status]
@@ -103,9 +107,10 @@ class Screen:
             what = f"noise, sigma about {self._for_user(result.found)['sigma']:.2g}"
         else:
             what = ", ".join(f"{name} {value:g}" for name, value in self._params.items())
-        return f"{result.job.source_name}: {what}{target}, {result.seconds:.1f} s"
+        return [f"{result.job.source_name}: {what}{target}, {result.seconds:.1f} s"]
 
-    def _as_row(self, result: Result) -> dict[str, Any]:
+    def as_row(self, result: Result) -> dict[str, Any]:
+        """The same for machines, of any job."""
         job = result.job
         return {
             "source": STREAM if job.source is None else str(job.source),

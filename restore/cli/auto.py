@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,18 +13,21 @@ from restore.cli.options import (
     OverwriteOption,
     PlannerOption,
     QuietOption,
+    SkipExistingOption,
     ThreadsOption,
     refuse_terminals,
-    talk,
 )
-from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
+from restore.errors import BadOption
 
 if TYPE_CHECKING:
-    from restore.batch import Job
-    from restore.planner import Planner
-    from restore.steps import Outcome, Step, Tool
+    from collections.abc import Callable, Sequence
 
-_EXAMPLE = "restore auto - < photo.jpg > out.jpg"
+    from restore.batch import Job, Result
+    from restore.engine import Restored
+    from restore.image import Image
+    from restore.planner import Planner
+    from restore.screen import Screen
+    from restore.steps import Outcome, Step, Tool
 
 
 def auto(
@@ -50,6 +52,7 @@ def auto(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
+    skip_existing: SkipExistingOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -60,32 +63,40 @@ def auto(
     Example: restore auto photo.jpg -o out.jpg --plan "denoise:15,colorize"
     """
     from restore import batch
-    from restore.steps import open_tools, parse
+    from restore.engine import Restored
+    from restore.steps import carry_out, open_tools, parse
 
-    jobs = batch.plan(inputs, output, suffix="-restored", overwrite=overwrite)
+    jobs = batch.plan(inputs, output, suffix="-restored", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     told = None if steps is None else parse(steps)
     tools = open_tools(device=device, threads=threads)
-    _refuse_missing(told or (), tools)
+    _refuse_impossible(told or (), tools)
     planner = _planner(model, device, threads) if told is None else None
-    failed = 0
-    for job in jobs:
-        try:
-            outcome, notes = _do(job, tools, told, planner)
-        except (UnreadableImage, WriteFailed, NotEnoughMemory) as error:
-            failed += 1
-            if as_json:
-                typer.echo(json.dumps({"file": job.source_name, "status": "failed", "error": str(error)}))
-            else:
-                talk(f"Error: {error}")
-            continue
-        if as_json:
-            # Where the picture itself goes to standard output, nothing else may.
-            typer.echo(json.dumps(_as_row(job, outcome, notes)), err=job.output is None)
-        elif not quiet:
-            _tell(job, outcome, notes)
-    if failed:
+    outcomes: list[Outcome] = []
+
+    def work(image: Image, tick: Callable[[float], None]) -> Restored:
+        outcomes.append(carry_out(image, tools, steps=told, planner=planner, progress=tick))
+        return Restored(outcomes[-1].image, {})
+
+    with _screen(jobs, outcomes, as_json=as_json, quiet=quiet) as screen:
+        for result in batch.run_each(jobs, work, screen.progress):
+            screen.show(result)
+    if screen.failed:
         raise typer.Exit(1)
+
+
+def _screen(jobs: Sequence[Job], outcomes: Sequence[Outcome], *, as_json: bool, quiet: bool) -> Screen:
+    """One that tells the last of the outcomes with each result."""
+    from restore.screen import Screen
+
+    class StepsScreen(Screen):
+        def as_row(self, result: Result) -> dict[str, Any]:
+            return _as_row(result, outcomes[-1] if result.status in ("done", "unchanged") else None)
+
+        def as_lines(self, result: Result) -> list[str]:
+            return _as_lines(result, outcomes[-1])
+
+    return StepsScreen(jobs, None, {}, as_json=as_json, quiet=quiet)
 
 
 def _planner(model: str, device: str, threads: int | None) -> Planner:
@@ -99,49 +110,46 @@ def _planner(model: str, device: str, threads: int | None) -> Planner:
     return open_model(model, kind=Planner, device=device, threads=threads)
 
 
-def _refuse_missing(told: tuple[Step, ...], tools: dict[str, Tool]) -> None:
-    """Raise BadOption for a step of the user's plan that has no model here."""
+def _refuse_impossible(told: tuple[Step, ...], tools: dict[str, Tool]) -> None:
+    """Raise BadOption for a step of the user's plan that has no model here, or a level that it cannot take."""
+    from restore.engine import open_model
+
     for step in told:
         if step.name not in tools:
             raise BadOption(f"--plan: no model for {step.name} is installed. List the models with: restore models list")
+        if step.sigma is not None:
+            denoiser = open_model(step.name, device="cpu", threads=1).spec
+            sigma = denoiser.param("sigma")
+            try:
+                sigma.from_user(step.sigma * sigma.scale, model=denoiser.name)
+            except BadOption as error:
+                raise BadOption(f"--plan: {error}") from None
 
 
-def _do(
-    job: Job, tools: dict[str, Tool], told: tuple[Step, ...] | None, planner: Planner | None
-) -> tuple[Outcome, tuple[str, ...]]:
-    from restore import batch
-    from restore.engine import Restored
-    from restore.steps import carry_out
-
-    source, image = batch.read_source(job.source, example=_EXAMPLE)
-    outcome = carry_out(image, tools, steps=told, planner=planner)
-    return outcome, batch.save(job, source, image, Restored(outcome.image, {}))
-
-
-def _as_row(job: Job, outcome: Outcome, notes: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "file": job.source_name,
-        "status": "done" if outcome.taken else "unchanged",
-        "output": "-" if job.output is None else str(job.output),
+def _as_row(result: Result, outcome: Outcome | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"file": result.job.source_name, "status": result.status}
+    if outcome is None:
+        return row | {"error": result.error}
+    return row | {
+        "output": "-" if result.job.output is None else str(result.job.output),
         "planned": [step.as_json() for step in outcome.planned],
         "steps": [step.as_json() for step in outcome.taken],
         "left_out": list(outcome.left_out),
-        "notes": list(notes),
+        "notes": list(result.notes),
     }
 
 
-def _tell(job: Job, outcome: Outcome, notes: tuple[str, ...]) -> None:
+def _as_lines(result: Result, outcome: Outcome) -> list[str]:
     from restore.steps import describe
 
-    target = "" if job.output is None else f" -> {job.output}"
-    talk(f"{job.source_name}: {describe(outcome.planned)}{target}")
+    target = "" if result.job.output is None else f" -> {result.job.output}"
+    lines = [f"{result.job.source_name}: {describe(outcome.planned)}{target}, {result.seconds:.1f} s"]
     for step in outcome.planned:
         if step.name in outcome.left_out:
-            talk(f"  {step.name} was left out: no model for it is installed")
+            lines.append(f"  {step.name} was left out: no model for it is installed")
         elif step.name not in {taken.name for taken in outcome.taken}:
-            talk(f"  {step.name} was not needed after all")
+            lines.append(f"  {step.name} was not needed after all")
     planned = {step.name for step in outcome.planned}
     if added := [step for step in outcome.taken if step.name not in planned]:
-        talk(f"  seen at a later look, and done too: {describe(added)}")
-    for note in notes:
-        talk(f"  {note}")
+        lines.append(f"  seen at a later look, and done too: {describe(added)}")
+    return lines

@@ -14,8 +14,6 @@ from restore.errors import NotEnoughMemory, UnreadableImage
 if TYPE_CHECKING:
     from restore.classifier import Reading
 
-_EXAMPLE = "restore classify - < seven.png"
-
 
 def classify(
     *,
@@ -35,14 +33,15 @@ def classify(
     from restore.classifier import Classifier
     from restore.engine import open_model
 
-    sources = find_sources(inputs, example=_EXAMPLE)
+    sources = find_sources(inputs)
     read_digit = open_model(model, kind=Classifier, device=device, threads=threads)
     failed = 0
     for source in sources:
         shown = "-" if source is None else str(source)
         try:
-            _, image = batch.read_source(source, example=_EXAMPLE)
-            reading = read_digit(image)
+            image = batch.read_source(source)
+            with batch.explained(shown):
+                reading = read_digit(image)
         except (UnreadableImage, NotEnoughMemory) as error:
             failed += 1
             _tell_failure(shown, source, str(error), as_json=as_json)

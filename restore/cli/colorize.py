@@ -15,6 +15,7 @@ from restore.cli.options import (
     JsonOption,
     OverwriteOption,
     QuietOption,
+    SkipExistingOption,
     ThreadsOption,
     refuse_terminals,
 )
@@ -78,6 +79,7 @@ def colorize(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
+    skip_existing: SkipExistingOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -93,17 +95,20 @@ def colorize(
     from restore.colorizer import open_colorizer
     from restore.screen import Screen
 
-    jobs = batch.plan(inputs, output, suffix="-colorized", overwrite=overwrite, copies=candidates)
+    jobs = batch.plan(
+        inputs, output, suffix="-colorized", overwrite=overwrite, skip_existing=skip_existing, copies=candidates
+    )
     refuse_terminals(jobs)
     _refuse_shared_hints(jobs, hint or hints)
+    if like and candidates > 1:
+        raise BadOption("--like is one palette, and --candidates differ in theirs. Choose one of the two.")
     colorizer = open_colorizer(model, device=device, threads=threads)
     work = _Work(colorizer, hint or (), hints, like, strength=strength, force=force, note=note)
     params: dict[str, float] = {}
     with Screen(jobs, colorizer.spec, params, as_json=as_json, quiet=quiet, words=_WORDS) as screen:
-        share = len(jobs) // candidates
-        for number in range(candidates):
-            these = jobs[number * share : (number + 1) * share]
-            for result in batch.run_each(these, work.version(number, of=candidates, seed=seed), screen.progress):
+        for place, job in enumerate(jobs):
+            version = work.version(job, place % candidates, of=candidates, seed=seed)
+            for result in batch.run_each([job], version, screen.progress):
                 screen.show(result)
     if screen.failed:
         raise typer.Exit(1)
@@ -137,6 +142,9 @@ class _Work:
         self._dots = None if dots is None else read(dots)
         self._palette = None if like is None else self._palette_in(like)
         self._strength, self._force, self._note = strength, force, note
+        #: The palettes of all versions of the picture that was searched last.
+        self._found: list[np.ndarray | None] = []
+        self._searched: Path | None = None
 
     def _palette_in(self, like: Path) -> np.ndarray:
         from restore.image import read
@@ -146,8 +154,8 @@ class _Work:
         except BadOption as error:
             raise BadOption(f"--like {like}: {error}") from None
 
-    def version(self, number: int, *, of: int, seed: int) -> Work:
-        """The work for version `number` of `of`; the first is the plain one."""
+    def version(self, job: Job, number: int, *, of: int, seed: int) -> Work:
+        """The work for version `number` of `of` of a picture; the first is the plain one."""
         from restore.engine import Restored
         from restore.image import Image
 
@@ -157,7 +165,10 @@ class _Work:
                 hints += self._colorizer.hints_in(self._dots, image)
             palette = self._palette
             if number:
-                palette = self._colorizer.candidates(image, of, hints=hints, seed=seed)[number]
+                if self._searched != job.source:
+                    self._found = self._colorizer.candidates(image, of, hints=hints, seed=seed)
+                    self._searched = job.source
+                palette = self._found[number]
             return self._colorizer(
                 image,
                 hints=hints,

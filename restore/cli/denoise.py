@@ -14,6 +14,7 @@ from restore.cli.options import (
     OverwriteOption,
     Quality,
     QuietOption,
+    SkipExistingOption,
     ThreadsOption,
     TileOption,
     check_tile,
@@ -60,6 +61,7 @@ def denoise(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
+    skip_existing: SkipExistingOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -72,7 +74,7 @@ def denoise(
     from restore import batch
     from restore.screen import Screen
 
-    jobs = batch.plan(inputs, output, suffix="-denoised", overwrite=overwrite)
+    jobs = batch.plan(inputs, output, suffix="-denoised", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     check_tile(tile)
     restorer = open_for("denoise", model or _named(quality), device, threads)

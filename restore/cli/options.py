@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODEL_HELP = "A model's name, its task, or the path of an .onnx file."
 DEVICE_HELP = "auto, cpu or cuda; auto takes a GPU if onnxruntime can use one."
+_NO_KEYBOARD = "- is a picture on standard input. Send a file there: < photo.jpg"
 THREADS_HELP = "CPU threads at most. [default: as many as this process may use]"
 
 
@@ -38,6 +39,9 @@ TileOption = Annotated[
 ]
 InputsArgument = Annotated[
     list[str], typer.Argument(metavar="INPUT", help="Files, folders (with their sub-folders), or - for stdin.")
+]
+SkipExistingOption = Annotated[
+    bool, typer.Option("--skip-existing", help="Keep outputs that exist: go on where a stopped run was.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of talk.")]
@@ -68,18 +72,18 @@ def number(name: str, text: str, restorer: Restorer) -> float:
 def refuse_terminals(jobs: Sequence[Job]) -> None:
     """Raise BadOption where a person would have to type a picture or to read one."""
     if any(job.source is None for job in jobs) and sys.stdin.isatty():
-        raise BadOption("- is a picture on standard input: restore denoise - < night.jpg > clean.jpg")
+        raise BadOption(_NO_KEYBOARD)
     if any(job.output is None for job in jobs) and sys.stdout.isatty():
         raise BadOption("a picture cannot be shown on a terminal. Write it to a file: -o clean.jpg")
 
 
-def find_sources(inputs: Sequence[str], *, example: str) -> list[Path | None]:
+def find_sources(inputs: Sequence[str]) -> list[Path | None]:
     """The pictures that a command looks at, None for standard input; BadOption where that is a keyboard."""
     from restore import batch
 
     sources = batch.find(inputs)
     if None in sources and sys.stdin.isatty():
-        raise BadOption(f"- is a picture on standard input: {example}")
+        raise BadOption(_NO_KEYBOARD)
     return sources
 
 

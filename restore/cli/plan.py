@@ -10,8 +10,6 @@ import typer
 from restore.cli.options import DeviceOption, InputsArgument, PlannerOption, ThreadsOption, find_sources, talk
 from restore.errors import NotEnoughMemory, UnreadableImage
 
-_EXAMPLE = "restore plan - < photo.jpg"
-
 
 def plan(
     *,
@@ -30,14 +28,16 @@ def plan(
     from restore.planner import Planner
     from restore.steps import describe, make_plan
 
-    sources = find_sources(inputs, example=_EXAMPLE)
+    sources = find_sources(inputs)
     planner = open_model(model, kind=Planner, device=device, threads=threads)
     failed = 0
     for source in sources:
         shown = "-" if source is None else str(source)
         named: dict[str, Any] = {"file": shown} if len(sources) > 1 else {}
         try:
-            _, image = batch.read_source(source, example=_EXAMPLE)
+            image = batch.read_source(source)
+            with batch.explained(shown):
+                steps = make_plan(image, planner)
         except (UnreadableImage, NotEnoughMemory) as error:
             failed += 1
             if as_json:
@@ -45,7 +45,6 @@ def plan(
             else:
                 talk(f"Error: {error}")
             continue
-        steps = make_plan(image, planner)
         if as_json:
             typer.echo(json.dumps(named | {"steps": [step.as_json() for step in steps]}))
         else:

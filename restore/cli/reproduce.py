@@ -13,19 +13,20 @@ from restore.cli.options import (
     InputsArgument,
     JsonOption,
     OverwriteOption,
+    SkipExistingOption,
     ThreadsOption,
     open_for,
     refuse_terminals,
     talk,
 )
-from restore.errors import NotEnoughMemory, UnreadableImage, WriteFailed
 
 if TYPE_CHECKING:
-    from restore.batch import Job
-    from restore.engine import Restorer
-    from restore.reproduce import Reproduction
+    from collections.abc import Callable
 
-_EXAMPLE = "restore reproduce - < photo.jpg > out.jpg"
+    from restore.batch import Result
+    from restore.engine import Restored
+    from restore.image import Image
+    from restore.reproduce import Reproduction
 
 
 def reproduce(
@@ -44,6 +45,7 @@ def reproduce(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
+    skip_existing: SkipExistingOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a photo from a small code by an autoencoder, and say what that cost.
@@ -54,44 +56,43 @@ def reproduce(
     learnt from the picture is. To keep photos in, take JPEG.
     """
     from restore import batch
+    from restore.engine import Restored
+    from restore.reproduce import reproduce
 
-    jobs = batch.plan(inputs, output, suffix="-reproduced", overwrite=overwrite)
+    jobs = batch.plan(inputs, output, suffix="-reproduced", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     opened = open_for("reproduce", model, device, threads)
+    done: list[Reproduction] = []
+
+    def work(image: Image, tick: Callable[[float], None]) -> Restored:
+        done.append(reproduce(opened, image, progress=tick))
+        return Restored(done[-1].image, {})
+
     failed = 0
-    for job in jobs:
-        try:
-            facts = _do(job, opened)
-        except (UnreadableImage, WriteFailed, NotEnoughMemory) as error:
-            failed += 1
-            facts = {"file": job.source_name, "status": "failed", "error": str(error)}
-            if not as_json:
-                talk(f"Error: {error}")
-                continue
-        # Where the picture itself goes to standard output, nothing else may.
-        typer.echo(json.dumps(facts) if as_json else _told(facts), err=job.output is None)
+    for result in batch.run_each(jobs, work):
+        if result.status == "failed" and not as_json:
+            talk(f"Error: {result.error}")
+        elif result.status == "done" or as_json:
+            facts = _facts(result, done[-1] if result.status == "done" else None)
+            # Where the picture itself goes to standard output, nothing else may.
+            typer.echo(json.dumps(facts) if as_json else _told(facts), err=result.job.output is None)
+        failed += result.status == "failed"
     if failed:
         raise typer.Exit(1)
 
 
-def _do(job: Job, model: Restorer) -> dict[str, Any]:
-    from restore import batch
-    from restore.engine import Restored
-    from restore.reproduce import reproduce
-
-    source, image = batch.read_source(job.source, example=_EXAMPLE)
-    done: Reproduction = reproduce(model, image)
-    notes = batch.save(job, source, image, Restored(done.image, {}))
-    return {
-        "file": job.source_name,
-        "status": "done",
-        "output": "-" if job.output is None else str(job.output),
+def _facts(result: Result, done: Reproduction | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"file": result.job.source_name, "status": result.status}
+    if done is None:
+        return facts | {"error": result.error}
+    return facts | {
+        "output": "-" if result.job.output is None else str(result.job.output),
         "psnr": round(done.psnr, 2),
         "code_bytes": done.code_bytes,
-        "bits_per_pixel": round(8 * done.code_bytes / (image.width * image.height), 3),
+        "bits_per_pixel": round(8 * done.code_bytes / (done.image.width * done.image.height), 3),
         "jpeg_psnr": None if done.jpeg_psnr is None else round(done.jpeg_psnr, 2),
         "unlike": None if done.unlike is None else round(done.unlike, 3),
-        "notes": list(notes),
+        "notes": list(result.notes),
     }
 
 

@@ -14,6 +14,7 @@ from restore.cli.options import (
     ModelOption,
     OverwriteOption,
     QuietOption,
+    SkipExistingOption,
     ThreadsOption,
     TileOption,
     check_tile,
@@ -63,6 +64,7 @@ def unwatermark(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
+    skip_existing: SkipExistingOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -78,7 +80,7 @@ def unwatermark(
     from restore.masks import plan_masks, read_mask
     from restore.screen import Screen
 
-    jobs = batch.plan(inputs, output, suffix="-unmarked", overwrite=overwrite)
+    jobs = batch.plan(inputs, output, suffix="-unmarked", overwrite=overwrite, skip_existing=skip_existing)
     masks = plan_masks(jobs, mask, overwrite=overwrite)
     refuse_terminals(jobs)
     check_tile(tile)

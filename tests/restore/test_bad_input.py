@@ -76,7 +76,7 @@ def test_a_bad_picture_on_standard_input_gets_the_same_sentence(run, tmp_path, n
     data, sentence = BAD[name]
     result = run("denoise", "-", "-o", "clean.png", stdin=data)
     if not data:
-        sentence = "no picture came. Give one: restore denoise - < night.jpg > clean.jpg"
+        sentence = "no picture came. Send a file there: < photo.jpg"
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: standard input: {sentence}\n")
     assert snapshot(tmp_path) == {}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from restore import batch
-from restore.batch import Job, plan, run
-from restore.engine import Restorer, open_model
+from restore.batch import Job, plan, run, run_each
+from restore.engine import Restored, Restorer, open_model
 from restore.errors import BadOption, NotEnoughMemory
 from restore.image import Image, read, write
 
@@ -115,7 +115,7 @@ def test_a_suffix_that_cannot_be_written_becomes_another(make, name, output):
 def test_copies_are_numbered_and_follow_each_other(make):
     make("a.jpg", "b.jpg")
     jobs = plan(["a.jpg", "b.jpg"], "out", suffix="", copies=2)
-    assert [str(job.output) for job in jobs] == ["out/a-1.jpg", "out/b-1.jpg", "out/a-2.jpg", "out/b-2.jpg"]
+    assert [str(job.output) for job in jobs] == ["out/a-1.jpg", "out/a-2.jpg", "out/b-1.jpg", "out/b-2.jpg"]
 
 
 # What -o means
@@ -193,6 +193,30 @@ def test_an_existing_output_is_refused_unless_it_may_be_replaced(make):
     make("a.jpg", "b.jpg", "a-denoised.jpg", "b-denoised.jpg")
     assert refused("a.jpg", "b.jpg").startswith("a-denoised.jpg is there already, and 1 more outputs are,")
     assert planned("a.jpg", overwrite=True) == {"a.jpg": "a-denoised.jpg"}
+
+
+def test_existing_outputs_may_be_kept_and_count_as_done(make, restorer):
+    make("out/a.png")
+    for name in ("a.png", "b.png"):
+        write(NOISY, Path("in", name))
+    jobs = plan(["in"], "out", suffix="", skip_existing=True)
+    seen: list[str] = []
+    first, second = run(jobs, restorer, {}, lambda job, _: seen.append(job.source_name))
+    assert (first.status, second.status) == ("skipped", "done")
+    assert Path("out/a.png").read_text() == "out/a.png"
+    assert set(seen) == {str(Path("in/b.png"))}
+
+
+def test_existing_outputs_are_not_both_kept_and_replaced(make):
+    make("a.png")
+    with pytest.raises(BadOption, match="either replaced or kept"):
+        plan(["a.png"], "out", suffix="", overwrite=True, skip_existing=True)
+
+
+def test_where_outputs_may_be_kept_an_input_is_still_none(make):
+    make("a.png")
+    with pytest.raises(BadOption, match="the same file as the input"):
+        plan(["a.png"], "a.png", suffix="", skip_existing=True)
 
 
 def test_a_dangling_link_counts_as_an_existing_output(make):
@@ -387,6 +411,23 @@ def test_memory_that_does_not_suffice_fails_one_file_by_its_name(make, restorer,
     (result,) = run(plan(["a.png"], None, suffix="-denoised"), restorer, {})
     assert result.status == "failed"
     assert str(result.error).startswith(message)
+
+
+@pytest.mark.parametrize("way", ["picture", "mask"])
+def test_an_answer_and_its_mask_are_written_both_or_neither(make, way):
+    write(NOISY, Path("a.png"))
+    jobs = plan(["a.png"], "out.png", suffix="")
+
+    def work(image: Image, tick: Callable[[float], None]) -> Restored:
+        # Somebody else was quicker.
+        make("out.png" if way == "picture" else "mask.png")
+        return Restored(image.with_pixels(255 - image.pixels), {}, mask=np.zeros(image.pixels.shape[:2], np.uint8))
+
+    (result,) = run_each(jobs, work, masks={jobs[0]: Path("mask.png")})
+    theirs, ours = ("out.png", "mask.png") if way == "picture" else ("mask.png", "out.png")
+    assert result.error == f"{theirs}: came into being while the picture was restored. It was not replaced."
+    assert Path(theirs).read_text() == theirs
+    assert not Path(ours).exists()
 
 
 def test_an_interrupted_run_keeps_what_is_done_and_leaves_nothing_half_written(make, restorer, monkeypatch):

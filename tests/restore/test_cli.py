@@ -341,9 +341,7 @@ def test_nobody_types_a_picture_on_a_terminal(run, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.app(["denoise", "-"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == (
-        "Error: - is a picture on standard input: restore denoise - < night.jpg > clean.jpg\n"
-    )
+    assert capsys.readouterr().err == ("Error: - is a picture on standard input. Send a file there: < photo.jpg\n")
 
 
 def test_nobody_reads_a_picture_on_a_terminal(run, monkeypatch, capsys):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from restore import color
+from restore.colorizer import Colorizer
 from restore.image import Image, read, write
 
 
@@ -88,6 +89,32 @@ def test_candidates_are_numbered_and_differ(run_painter, grey):
     assert np.abs(first[..., 1] - second[..., 1]).mean() > 20
 
 
+def test_a_picture_is_searched_for_candidates_once(run_painter, grey, monkeypatch):
+    searched = []
+    search = Colorizer.candidates
+
+    def counted(self, image, count, **options):
+        searched.append(image.pixels[0, 0].item())
+        return search(self, image, count, **options)
+
+    monkeypatch.setattr(Colorizer, "candidates", counted)
+    first, second = (np.full((60, 80), level, np.uint8) for level in (90, 120))
+    for name, pixels in (("a", first), ("b", second)):
+        write(Image(pixels), Path(f"pair/{name}.png"))
+    assert run_painter("colorize", "pair", "-o", "out", "--candidates", "3").exit_code == 0
+    assert searched == [90, 120]
+    assert len(list(Path("out").iterdir())) == 6
+
+
+def test_earlier_candidates_are_no_inputs(run_painter, grey):
+    write(Image(np.full((60, 80), 90, np.uint8)), Path("album/a.png"))
+    assert run_painter("colorize", "album", "--candidates", "2").exit_code == 0
+    assert run_painter("colorize", "album").exit_code == 0
+    assert sorted(path.name for path in Path("album").iterdir()) == [
+        "a-colorized-1.png", "a-colorized-2.png", "a-colorized.png", "a.png"
+    ]  # fmt: skip
+
+
 def test_like_takes_the_palette_of_a_photo(run_painter, grey, make_photo):
     write(Image(make_photo(96, 128)), Path("like.png"))
     assert run_painter("colorize", "old.png", "-o", "out.png", "--like", "like.png").exit_code == 0
@@ -112,6 +139,7 @@ def test_json_says_what_became_of_each_file(run_painter, grey):
         (["--like", "old.png"], "--like old.png: the picture is grey, so it has no palette"),
         (["--strength", "2"], "less than or equal to 1.5"),
         (["--candidates", "0"], "greater than or equal to 1"),
+        (["--candidates", "2", "--like", "like.png"], "--like is one palette, and --candidates differ in theirs."),
         (["--model", "gone.onnx"], "gone.onnx"),
     ],
 )
