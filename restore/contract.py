@@ -128,13 +128,15 @@ class ModelSpec:
                 "or export the model again."
             )
         plain["params"] = tuple(_build(Param, p, "params") for p in _list(plain, "params"))
-        plain["tensors"] = tuple(
-            _build(TensorInput, t | {"shape": tuple(t.get("shape", ()))}, "tensors") for t in _list(plain, "tensors")
-        )
-        plain["labels"] = tuple(_list(plain, "labels"))
-        plain["made_by"] = types.MappingProxyType(dict(plain.get("made_by") or {}))
-        spec: ModelSpec = _build(cls, plain, "spec")
-        spec.check()
+        try:
+            tensors = [t | {"shape": tuple(t.get("shape", ()))} for t in _list(plain, "tensors")]
+            plain["made_by"] = types.MappingProxyType(dict(plain.get("made_by") or {}))
+            plain["tensors"] = tuple(_build(TensorInput, t, "tensors") for t in tensors)
+            plain["labels"] = tuple(_list(plain, "labels"))
+            spec: ModelSpec = _build(cls, plain, "spec")
+            spec.check()
+        except (AttributeError, TypeError, ValueError):
+            raise UnsupportedModel("the model's spec is wrong: some field is of another kind than it must be") from None
         return spec
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from restore import store
 from restore.classifier import Classifier
 from restore.contract import to_pixels, to_tensor
-from restore.errors import BadOption, ModelNotFound, UnsupportedModel, WrongMask
+from restore.errors import BadOption, ModelNotFound, NotEnoughMemory, UnsupportedModel, WrongMask
 from restore.image import Image
 from restore.model import Model
 from restore.planner import Planner
@@ -62,10 +62,11 @@ class Restorer(Model):
         """The restored picture: same size, depth, alpha, profile and metadata.
 
         `params` are on the network's scale (`sigma` in [0, 1]); one that is left out and has no
-        default is found by the network, at each place within its reach. `tile` is the side of a tile in pixels,
-        None for the whole picture at once. `strength` and `chroma_strength`, in [0, 1], are how much of
-        the change in luma and in colour is made: 0 leaves it as it was. `progress` gets the finished share, up to 1.
-        `mask`, (H, W) of any number type, is where to work instead of where the model would: above 0.
+        default is found by the network, at each place within its reach. `tile` is the side of a tile in pixels, None
+        for the whole picture at once; a network that needs the whole picture takes it shrunk, and no tiles. `strength`
+        and `chroma_strength`, in [0, 1], are how much of the change in luma and in colour is made: 0 leaves it as it
+        was. `progress` gets the finished share, up to 1. `mask`, (H, W) of any number type, is where to work instead of
+        where the model would: above 0.
         A picture in which nothing was found to mend comes back as it is, the same object.
         Raises BadOption for a parameter that the model lacks, a value outside its range or a mask of
         another size, NotEnoughMemory.
@@ -174,7 +175,12 @@ class Restorer(Model):
 
         def run(part: tuple[slice, slice]) -> dict[str, np.ndarray]:
             image = to_tensor(looked_at[part])
-            return self._session.run({"image": image, **scalars, **self._masks(told, part, image)})
+            try:
+                return self._session.run({"image": image, **scalars, **self._masks(told, part, image)})
+            except NotEnoughMemory as error:
+                if self.spec.reach is None:
+                    raise
+                raise NotEnoughMemory(f"{error} Try smaller tiles: restore {self.spec.task} --tile 1024") from None
 
         if self.spec.reach is None:
             whole = plan_tiles(height, width, window=None, reach=0, multiple_of=1)

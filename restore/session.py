@@ -99,10 +99,7 @@ class Session:
             text = str(error)
             if any(word in text.lower() for word in ("allocat", "memory", "bad_alloc")):
                 height, width = inputs["image"].shape[-2:] if "image" in inputs else (0, 0)
-                raise NotEnoughMemory(
-                    f"the memory does not suffice for a tile of {width} x {height} pixels. "
-                    "Try a smaller --tile, 1024 for example."
-                ) from None
+                raise NotEnoughMemory(f"the memory does not suffice for {width} x {height} pixels at once.") from None
             raise
         return dict(zip(self._outputs, answers, strict=True))
 

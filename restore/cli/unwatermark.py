@@ -16,8 +16,6 @@ from restore.cli.options import (
     QuietOption,
     SkipExistingOption,
     ThreadsOption,
-    TileOption,
-    check_tile,
     number,
     open_for,
     refuse_terminals,
@@ -60,7 +58,6 @@ def unwatermark(
         ),
     ] = None,
     model: ModelOption = "unwatermark",
-    tile: TileOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
@@ -83,12 +80,11 @@ def unwatermark(
     jobs = batch.plan(inputs, output, suffix="-unmarked", overwrite=overwrite, skip_existing=skip_existing)
     masks = plan_masks(jobs, mask, overwrite=overwrite)
     refuse_terminals(jobs)
-    check_tile(tile)
     told = None if mask_in is None else read_mask(mask_in)
     restorer = open_for("unwatermark", model, device, threads)
     params = {} if certainty is None else {"certainty": number("certainty", str(certainty), restorer)}
     with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
-        for result in batch.run(jobs, restorer, params, screen.progress, tile=tile or "auto", mask=told, masks=masks):
+        for result in batch.run(jobs, restorer, params, screen.progress, mask=told, masks=masks):
             screen.show(result)
     if screen.failed:
         raise typer.Exit(1)

@@ -37,7 +37,9 @@ def read_png(file: BinaryIO) -> Stored:
             pixel_chunks.append(whole)
         elif kind == b"iCCP":
             # At most 16 MB: a profile is seldom above 3 MB, and a hostile one could unpack to anything.
-            icc = zlib.decompressobj().decompress(data.partition(b"\0")[2][1:], 1 << 24)
+            icc = _unpacked(data.partition(b"\0")[2][1:], 1 << 24)
+            if icc is None:
+                notes += ("its colour profile is damaged and was left out",)
         elif kind == b"eXIf":
             exif = data
         elif kind == b"pHYs" and data[8:9] == b"\x01":
@@ -46,7 +48,7 @@ def read_png(file: BinaryIO) -> Stored:
         elif kind == b"iTXt" and data.startswith(_XMP_KEYWORD + b"\0"):
             xmp = _international_text(data)
         elif kind == b"acTL":
-            notes = ("an animation: only its first picture was read",)
+            notes += ("an animation: only its first picture was read",)
     samples = imagecodecs.png_decode(b"".join(pixel_chunks))
     del pixel_chunks
     stored = Stored(samples, None, icc, exif, xmp, dpi, tags.orientation_of(exif), notes)
@@ -71,11 +73,19 @@ def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, bytes]]:
         yield kind, body[:-4], head + body
 
 
-def _international_text(data: bytes) -> bytes:
+def _unpacked(data: bytes, most: int) -> bytes | None:
+    """What was compressed, at the most so many bytes; None where it is damaged."""
+    try:
+        return zlib.decompressobj().decompress(data, most)
+    except zlib.error:
+        return None
+
+
+def _international_text(data: bytes) -> bytes | None:
     """The text of an iTXt chunk: keyword, 0, compressed?, method, language, 0, translated keyword, 0, text."""
     rest = data.partition(b"\0")[2]
     text = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-    return zlib.decompressobj().decompress(text, 1 << 26) if rest[:1] == b"\x01" else text
+    return _unpacked(text, 1 << 26) if rest[:1] == b"\x01" else text
 
 
 def xmp_chunk(xmp: bytes) -> bytes:

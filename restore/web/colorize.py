@@ -30,6 +30,9 @@ _SIDE = 1024
 _MARK = 7
 _FIRST_COLOUR = "#7b2d26"
 
+#: The name of the preview of a photo as it came.
+_BEFORE = "before"
+
 
 class ColorizeTab(PhotoTab):
     """A preview in colour that is clicked on, and the full-size file when it is as it should be."""
@@ -103,7 +106,7 @@ class ColorizeTab(PhotoTab):
             small = color.shrink(luma, *working_shape(image.height, image.width, _SIDE))
             np.save(folder / "luma.npy", small.astype(np.float16))
             (folder / "size").write_text(f"{image.height} {image.width}")
-            before = save_preview(preview(image), folder, "before")
+            save_preview(preview(image), folder, _BEFORE)
             shown = self.show(path, str(folder), [], strength, like)
             more = "" if judge(image.pixels).is_monochrome else f" {_IN_COLOUR}"
             return (
@@ -112,7 +115,6 @@ class ColorizeTab(PhotoTab):
                 | {
                     self.luma: str(folder),
                     self.views: gr.Tabs(visible=True),
-                    self.whole: (before, shown[self.shown]) if self.shown in shown else None,
                 }
             )
 
@@ -162,9 +164,12 @@ class ColorizeTab(PhotoTab):
         except RestoreError as error:
             return {self.answer: refusal(error)}
         pixels = color.colour_in(luma, found.ab, found.luma, np.uint8)
-        shown = save_preview(marked(pixels, scaled), self._folder(), "coloured")
+        place = self._folder()
+        shown = save_preview(marked(pixels, scaled), place, "coloured")
+        after = save_preview(PillowImage.fromarray(pixels), place, "after") if hints else shown
         return {
             self.shown: shown,
+            self.whole: (str(Path(folder) / f"{_BEFORE}.png"), after),
             self.hints: hints,
             self.undo: gr.Button(interactive=bool(hints)),
             self.clear: gr.Button(interactive=bool(hints)),

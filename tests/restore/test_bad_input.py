@@ -282,7 +282,7 @@ def test_a_picture_too_large_for_the_memory_is_one_sentence(run, tmp_path, monke
     result = run("denoise", "a.png", "--sigma", "20")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        "Error: a.png: the memory does not suffice for a tile of 30 x 40 pixels. "
-        "Try a smaller --tile, 1024 for example.\n"
+        "Error: a.png: the memory does not suffice for 30 x 40 pixels at once. "
+        "Try smaller tiles: restore denoise --tile 1024\n"
     )
     assert snapshot(tmp_path) == before

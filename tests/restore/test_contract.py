@@ -52,6 +52,10 @@ def test_a_spec_reads_back_as_it_was_written():
         (changed(params=[dataclasses.asdict(SIGMA)] * 2), "two params of one name"),
         (changed(params=[dataclasses.asdict(SIGMA) | {"min": 1.0}]), "out of order"),
         (changed(params="sigma"), "params must be a list"),
+        (changed(params=[dataclasses.asdict(SIGMA) | {"min": "0"}]), "of another kind"),
+        (changed(tensors=[1]), "of another kind"),
+        (changed(made_by="x"), "of another kind"),
+        (changed(reach=None, working_size="big", soft_size=1), "of another kind"),
     ],
 )
 def test_a_wrong_spec_is_refused_by_what_is_wrong(text, message):

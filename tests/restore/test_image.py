@@ -370,6 +370,17 @@ def test_a_16_bit_colour_png_from_elsewhere_keeps_its_16_bits():
     np.testing.assert_array_equal(image.pixels, pixels)
 
 
+def test_a_damaged_profile_or_xmp_costs_a_deep_png_no_pixel():
+    pixels = LYING.astype(np.uint16)
+    profile = with_chunk(encode(Image(pixels), "PNG"), b"iCCP", b"sRGB\0\0" + b"no zlib stream")
+    image = read(profile)
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert image.icc is None
+    assert image.notes == ("its colour profile is damaged and was left out",)
+    xmp = with_chunk(encode(Image(pixels), "PNG"), b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + b"no zlib stream")
+    assert read(xmp).xmp is None
+
+
 def test_compressed_xmp_in_a_png_is_read():
     text = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP)
     for dtype in (np.uint8, np.uint16):

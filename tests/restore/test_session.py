@@ -54,7 +54,7 @@ def test_a_failed_allocation_becomes_a_sentence(tiny_denoiser, monkeypatch):
 
     denoiser = open_model(tiny_denoiser, device="cpu")
     monkeypatch.setattr(denoiser._session, "_session", type("Fake", (), {"run": fail})())
-    with pytest.raises(NotEnoughMemory, match=r"a tile of 8 x 4 pixels. Try a smaller --tile"):
+    with pytest.raises(NotEnoughMemory, match=r"for 8 x 4 pixels at once. Try smaller tiles: restore denoise"):
         denoiser(Image(np.zeros((4, 8, 3), np.uint8)), sigma=0.1)
 
 

@@ -74,6 +74,10 @@ def test_a_click_gives_the_spot_the_picked_colour_and_undo_takes_it_back(tab, ph
     assert done[tab.hints] == [Hint(100, 30, (0x3C, 0x78, 0xBE))]
     # Beside the mark that is drawn there: nearer to the hint's b* of -42 than to the 30 that would be there without.
     assert chroma_at(done[tab.shown], 100, 38)[1] < -3
+    # What is compared has the hint's colour and not its mark.
+    before, after = done[tab.whole]
+    np.testing.assert_allclose(chroma_at(before, 100, 30), 0, atol=1)
+    assert chroma_at(after, 100, 30)[1] < -20
     undone = tab.drop_hint(str(photo), folder, done[tab.hints], 100, None)
     assert undone[tab.hints] == []
     np.testing.assert_allclose(chroma_at(undone[tab.shown], 100, 38), (20, 30), atol=1)
@@ -91,6 +95,7 @@ def test_strength_and_palette_change_the_preview(tab, photo, tmp_path, make_phot
     folder = tab.look(str(photo), 100, None)[tab.luma]
     half = tab.show(str(photo), folder, [], 50, None)
     np.testing.assert_allclose(chroma_at(half[tab.shown], 64, 48), (10, 15), atol=1)
+    np.testing.assert_allclose(chroma_at(half[tab.whole][1], 64, 48), (10, 15), atol=1)
     write(Image(make_photo(96, 128)), tmp_path / "like.png")
     other = tab.show(str(photo), folder, [], 100, str(tmp_path / "like.png"))
     np.testing.assert_allclose(chroma_at(other[tab.shown], 100, 48), (-20, -30), atol=1)
