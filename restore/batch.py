@@ -257,6 +257,8 @@ def _write_output(data: bytes) -> None:
 
 def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[tuple[Path, Path]]:
     """Each picture of an input, and its path below that input."""
+    if not text:
+        raise BadOption("an input without a name. Is a variable of the shell empty?")
     path = Path(text)
     if not path.exists():
         raise BadOption(f"{text}: no such file or folder. Is the name spelled right?")
@@ -274,7 +276,9 @@ def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[t
         folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(folder / f) != avoided)
         for file in sorted(files):
             found = folder / file
-            if file[0] != "." and is_picture_name(found) and not (earlier and _is_earlier(found, earlier)):
+            # A pipe of such a name would never end.
+            is_photo = file[0] != "." and is_picture_name(found) and found.is_file()
+            if is_photo and not (earlier and _is_earlier(found, earlier)):
                 yield found, found.relative_to(path)
 
 
@@ -399,7 +403,7 @@ def _refuse_unsafe(jobs: Sequence[Job]) -> None:
                 there.append(job.output)
         _check_folder(_nearest_folder(job.output))
     if there:
-        more = f", and {len(there) - 1} more outputs are," if len(there) > 1 else ""
+        more = f", and so are {len(there) - 1} more" if len(there) > 1 else ""
         raise BadOption(
             f"{there[0]} is there already{more}. Replace with --overwrite, keep with --skip-existing, "
             "or choose another name with -o."

@@ -71,7 +71,13 @@ class Restorer(Model):
         Raises BadOption for a parameter that the model lacks, a value outside its range or a mask of
         another size, NotEnoughMemory.
         """
+        if not isinstance(image, Image):
+            raise TypeError(f"not {type(image).__name__} but an Image: restore.read(path), or restore.Image(pixels)")
         values = self._settle(params)
+        sought = [param for param in self.spec.params if values[param.name] == param.unknown]
+        if sought and _has_two_levels(image.pixels):
+            # A scan in black and white without grey: each of its dots would look like noise.
+            return Restored(image, {param.name: 0.0 for param in sought})
         for name, share in (("strength", strength), ("chroma-strength", chroma_strength)):
             if not 0.0 <= share <= 1.0:
                 raise BadOption(f"--{name} {share:g} is not a share. Use 0 (leave it as it is) to 1 (all of it).")
@@ -100,7 +106,6 @@ class Restorer(Model):
             share = float(np.count_nonzero(marks)) / marks.size
             return Restored(image.with_pixels(out) if share else image, {"marked": share}, marks)
         level = math.sqrt(power / (height * width))
-        sought = [param for param in self.spec.params if values[param.name] == param.unknown]
         found = {param.name: min(level, param.max) for param in sought}
         if sought and all(level < param.nothing_below for param in sought):
             return Restored(image, found)
@@ -147,7 +152,11 @@ class Restorer(Model):
         """Every parameter's value; `Param.unknown` for one that the network is to find."""
         for name, value in params.items():
             param = self.spec.param(name)
-            param.from_user(value * param.scale, model=self.spec.name)
+            if not param.min <= value <= param.max * (1 + 1e-6):
+                raise BadOption(
+                    f"{name} {value:g} is not in {self.spec.name}'s range, {param.min:g} to {param.max:.4g}"
+                    + (f" (25 of {param.scale:g} is 25 / {param.scale:g})." if param.scale != 1 else ".")
+                )
         values: dict[str, float] = {}
         for param in self.spec.params:
             usual = param.unknown if param.default is None else param.default
@@ -209,6 +218,11 @@ class Restorer(Model):
         else:
             given = np.ascontiguousarray(mask[part], np.float32)[None, None]
         return {"mask_in": given, "use_mask": np.array([mask is not None], np.float32)}
+
+
+def _has_two_levels(pixels: np.ndarray) -> bool:
+    low, high = pixels.min(), pixels.max()
+    return bool(((pixels == low) | (pixels == high)).all())
 
 
 def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_strength: float) -> np.ndarray:

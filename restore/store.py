@@ -31,9 +31,14 @@ class Entry:
 
 
 def folders() -> list[Path]:
-    """Where models are looked for: each folder of $RESTORE_MODELS, then the bundled weights."""
-    extra = os.environ.get("RESTORE_MODELS", "")
-    return [Path(part) for part in extra.split(os.pathsep) if part] + [BUNDLED]
+    """Where models are looked for: each folder of $RESTORE_MODELS, then the bundled weights.
+
+    Raises ModelNotFound for one that is not there: what was to be taken from it would come from the next in silence.
+    """
+    extra = [Path(part) for part in os.environ.get("RESTORE_MODELS", "").split(os.pathsep) if part]
+    if missing := [str(folder) for folder in extra if not (folder / MANIFEST).is_file()]:
+        raise ModelNotFound(f"RESTORE_MODELS: no folder of models, with a {MANIFEST} in it: {', '.join(missing)}")
+    return [*extra, BUNDLED]
 
 
 def entries() -> list[Entry]:

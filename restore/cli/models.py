@@ -96,6 +96,10 @@ def show_model(
         typer.echo(f"\n{model.card.rstrip()}")
 
 
+#: Height and width of what is classified.
+_DIGIT = (28, 28)
+
+
 @app.command("verify")
 def verify_models() -> None:
     """Check every model's file against the SHA-256 in its manifest.
@@ -123,7 +127,13 @@ def _show_layers(name: str, size: str | None, *, as_json: bool) -> None:
     from restore.session import Session
 
     model = Session(store.find(name), device="cpu")
+    if model.spec.answer == "steps":
+        raise BadOption(f"{model.spec.name} looks at several pictures of several sizes: its layers have no one size.")
     height, width = parse_size("size", size) if size else (512, 512)
+    if model.spec.answer == "labels":
+        if size and (height, width) != _DIGIT:
+            raise BadOption(f"--size {size}: {model.spec.name} takes 28x28 pixels alone.")
+        height, width = _DIGIT
     rows = table(model.layers(), height=height, width=width, multiple_of=model.spec.multiple_of)
     if as_json:
         typer.echo(

@@ -76,6 +76,19 @@ def test_in_folders_what_is_hidden_or_no_picture_is_passed_over(make):
     assert list(planned("in", to="out")) == ["in/a.jpg"]
 
 
+def test_in_folders_pipes_are_passed_over(make):
+    make("in/a.jpg")
+    os.mkfifo("in/b.jpg")
+    assert list(planned("in")) == [str(Path("in/a.jpg"))]
+
+
+def test_an_input_without_a_name_is_not_the_whole_folder(make):
+    make("a.jpg")
+    assert refused("") == "an input without a name. Is a variable of the shell empty?"
+    with pytest.raises(BadOption, match="without a name"):
+        batch.find([""])
+
+
 def test_an_output_folder_inside_the_input_folder_is_not_read_again(make):
     make("in/a.jpg", "in/out/a.jpg", "in/out/deep/a.jpg")
     assert planned("in", to="in/deep/../out", overwrite=True) == {"in/a.jpg": "in/deep/../out/a.jpg"}
@@ -191,7 +204,7 @@ def test_an_unreadable_sub_folder_is_not_passed_over_in_silence(make, monkeypatc
 
 def test_an_existing_output_is_refused_unless_it_may_be_replaced(make):
     make("a.jpg", "b.jpg", "a-denoised.jpg", "b-denoised.jpg")
-    assert refused("a.jpg", "b.jpg").startswith("a-denoised.jpg is there already, and 1 more outputs are,")
+    assert refused("a.jpg", "b.jpg").startswith("a-denoised.jpg is there already, and so are 1 more. ")
     assert planned("a.jpg", overwrite=True) == {"a.jpg": "a-denoised.jpg"}
 
 

@@ -78,6 +78,23 @@ def test_a_clean_picture_comes_back_as_the_same_object(smooth):
     assert done.found == {"sigma": 0.0}
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_scan_of_two_levels_has_no_noise(smooth, dtype):
+    dots = np.random.default_rng(0).integers(0, 2, (40, 50)).astype(dtype) * np.iinfo(dtype).max
+    scan = Image(dots)
+    assert not smooth(scan).changed(scan)
+    assert smooth(scan).found == {"sigma": 0.0}
+    # Told a level, it does as told; and with a third level it is a picture as any.
+    assert smooth(scan, sigma=0.1).changed(scan)
+    dots[20, 20] = 90
+    assert smooth(Image(dots)).found["sigma"] > 0
+
+
+def test_what_is_no_image_is_told_where_to_get_one(smooth):
+    with pytest.raises(TypeError, match=r"not str but an Image: restore.read\(path\), or restore.Image\(pixels\)"):
+        smooth("night.jpg")
+
+
 def test_the_noise_that_the_network_finds_is_said(smooth):
     noise = np.random.default_rng(0).normal(0, 25, (200, 200, 3))
     image = Image(np.clip(128 + noise, 0, 255).astype(np.uint8))
@@ -156,7 +173,7 @@ def test_an_unknown_parameter_is_refused_by_name(denoiser):
 
 
 def test_a_sigma_beyond_the_trained_range_is_refused(denoiser):
-    with pytest.raises(BadOption, match=r"sigma 90 is above 75"):
+    with pytest.raises(BadOption, match=r"sigma 0.352941 is not in denoise-fast's range, 0 to 0.2941 \(25 of 255 is"):
         denoiser(Image(np.zeros((4, 4, 3), np.uint8)), sigma=90 / 255)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+import restore
+from restore import store
 from restore.errors import BadOption, UnsupportedModel
 from restore.layers import PICTURE, Layer, explain_fit, from_json, parameters, receptive_field, table, to_json
 
@@ -213,6 +216,17 @@ def test_a_file_without_a_list_of_layers_says_so(run):
     result = run("models", "show", "denoise", "--layers")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: denoise-fast: the file does not list its layers.")
+
+
+def test_a_classifier_shows_its_layers_at_its_own_size_and_a_planner_none(run, monkeypatch):
+    monkeypatch.delenv("RESTORE_MODELS")
+    monkeypatch.setattr(store, "BUNDLED", Path(restore.__file__).parent / "weights")
+    said = run("models", "show", "classify", "--layers").stdout
+    assert said.endswith("44,426 parameters, 281,640 multiply-adds for 28x28 pixels.\n")
+    assert "16x5x5" in said
+    refused = run("models", "show", "classify", "--layers", "--size", "512x512")
+    assert refused.stderr == "Error: --size 512x512: classify-fast takes 28x28 pixels alone.\n"
+    assert "its layers have no one size" in run("models", "show", "plan", "--layers").stderr
 
 
 def test_a_size_without_layers_is_wrong_usage(run):

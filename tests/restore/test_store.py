@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from restore import store
@@ -43,6 +45,13 @@ def test_the_users_folder_comes_before_the_bundled_one(shelf, tmp_path, monkeypa
     store.publish(mine, "denoise-fast", task="denoise", tier="fast", about={})
     monkeypatch.setenv("RESTORE_MODELS", str(mine))
     assert store.find("denoise") == mine / "denoise-fast.onnx"
+
+
+def test_a_users_folder_without_models_is_not_passed_over_in_silence(shelf, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("RESTORE_MODELS", os.pathsep.join(map(str, (shelf, tmp_path / "empty", tmp_path / "gone"))))
+    with pytest.raises(ModelNotFound, match=r"RESTORE_MODELS: no folder of models, .*empty, .*gone$"):
+        store.find("denoise")
 
 
 def test_publishing_again_replaces_the_entry_and_keeps_the_others(shelf):
