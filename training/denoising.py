@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from training.degrade import NoisyPair, add_gaussian_noise
 from training.losses import LOSSES
 from training.metrics import psnr
-from training.photo_noise import UNKNOWN, photograph
+from training.photo_noise import UNKNOWN, luma_of, photograph
 from training.settings import Settings
 
 _SIGMAS = (15, 25, 50)
@@ -28,15 +28,15 @@ def denoising_loss(answers: tuple[Tensor, Tensor], pair: NoisyPair, settings: Se
 
 @torch.no_grad()
 def denoising_figures(network: nn.Module, clean: Tensor) -> dict[str, float]:
-    """PSNR in dB over (N, 3, H, W), told the noise at each sigma, untold at 25 and for the noise of photos.
+    """PSNR in dB over (N, 3, H, W), told the noise at each sigma, untold at 25, in grey too, and for that of photos.
 
     The noise is the same at each call.
     """
 
-    def restore(degraded: Tensor, sigma: float) -> float:
+    def restore(degraded: Tensor, sigma: float, truth: Tensor = clean) -> float:
         level = torch.full((len(clean),), sigma, device=clean.device)
         parts = zip(torch.split(degraded, 4), torch.split(level, 4), strict=True)
-        return float(psnr(torch.cat([network(image, s)[0].clamp(0, 1) for image, s in parts]), clean).mean())
+        return float(psnr(torch.cat([network(image, s)[0].clamp(0, 1) for image, s in parts]), truth).mean())
 
     figures = {}
     for sigma in _SIGMAS:
@@ -45,6 +45,8 @@ def denoising_figures(network: nn.Module, clean: Tensor) -> dict[str, float]:
         figures[f"psnr/{sigma}"] = restore(degraded, sigma / 255)
         if sigma == 25:
             figures["psnr/25 blind"] = restore(degraded, UNKNOWN)
+            grey = luma_of(clean).expand_as(clean)
+            figures["psnr/25 grey"] = restore(grey + (degraded - clean)[:, :1], UNKNOWN, grey)
     # One photo at a time: kinds of noise are shared out over a batch, and some draws are a batch's own.
     shots = [
         photograph(photo, torch.Generator(clean.device).manual_seed(i)) for i, photo in enumerate(torch.split(clean, 1))

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image as PillowImage
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -73,6 +74,7 @@ def measure(
     limit: int | None = None,
     every: int = 1,
     clean: bool = False,
+    grey: bool = False,
     levels: bool = False,
     photos: Path | None = None,
     threads: int | None = None,
@@ -94,7 +96,8 @@ def measure(
             rows += _baseline(baseline, pictures, sigmas=sigmas, seed=seed, cache=cache)
         except TrainingError as error:
             Console(stderr=True).print(f"left out: {error}", highlight=False)
-    rows += evaluate(pictures, [method for methods, _ in opened for method in methods], sigmas=sigmas, seed=seed)
+    of_models = [method for methods, _ in opened for method in methods]
+    rows += evaluate(pictures, of_models, sigmas=sigmas, seed=seed)
     restorers = {methods[-1].name: restorer for methods, restorer in opened if restorer}
     return Report(
         data=folder.name,
@@ -102,6 +105,7 @@ def measure(
         seed=seed,
         rows=rows,
         clean=evaluate_clean(pictures, restorers) if clean else [],
+        grey=evaluate(list(map(_greyed, pictures)), [NOISY, *of_models], sigmas=sigmas, seed=seed) if grey else [],
         photos=evaluate_photos(pairs, restorers, baselines=baselines, cache=cache) if pairs else [],
         photo_data=f"{photos.name}, {len(pairs)} pairs" if photos else "",
         levels=measure_levels(pictures, pairs, restorers, seed=seed) if levels else [],
@@ -123,6 +127,11 @@ def read_pictures(folder: Path, *, limit: int | None = None, every: int = 1) -> 
     return [image_module.read(path) for path in paths]
 
 
+def _greyed(picture: Image) -> Image:
+    """Its luma (Rec. 601)."""
+    return Image(np.asarray(PillowImage.fromarray(picture.pixels).convert("L")))
+
+
 def evaluate(
     pictures: Sequence[Image],
     methods: Sequence[Method],
@@ -132,6 +141,8 @@ def evaluate(
     cache: Path | None = None,
 ) -> list[Row]:
     """One row a method: mean scores over the pictures, at each sigma (0-255 scale).
+
+    A grey picture has the same noise in all three channels.
 
     Scores of methods with a version are kept in the folder `cache` and read from there.
     """
@@ -144,16 +155,23 @@ def evaluate(
         scores = {}
         for sigma in sigmas:
             found = []
-            for index, clean in enumerate(_tracked(floats, f"{method.name}, sigma {sigma}", console)):
+            tracked = _tracked(list(zip(pictures, floats, strict=True)), f"{method.name}, sigma {sigma}", console)
+            for index, (picture, clean) in enumerate(tracked):
                 key = f"{hashes[index]}/{index}/{seed}/{sigma}"
                 if key not in memory.scores:
-                    noisy = add_noise(clean, seed=seed, index=index, sigma_255=sigma)
+                    noisy = _noisy(picture, clean, seed=seed, index=index, sigma_255=sigma)
                     memory.keep(key, _score(method.denoise, noisy, clean, sigma / 255))
                 found.append(memory.scores[key])
             scores[sigma] = Score(*(float(np.mean(column)) for column in zip(*found, strict=True)))
             console.print(f"{method.name}, sigma {sigma}: {scores[sigma].psnr:.2f} dB", highlight=False)
         rows.append(Row(method=method.name, scores=scores, model=method.model))
     return rows
+
+
+def _noisy(picture: Image, clean: np.ndarray, *, seed: int, index: int, sigma_255: int) -> np.ndarray:
+    if not picture.is_grey:
+        return add_noise(clean, seed=seed, index=index, sigma_255=sigma_255)
+    return np.repeat(add_noise(clean[..., :1], seed=seed, index=index, sigma_255=sigma_255), 3, axis=2)
 
 
 def _tracked(items: Sequence[T], text: str, console: Console) -> Iterable[T]:

@@ -51,6 +51,7 @@ def _denoise_flags(parser: argparse.ArgumentParser) -> None:
         help="also photos with noise of their own, in pairs NAMEreal.jpg and NAMEmean.jpg, as they are",
     )  # fmt: skip
     parser.add_argument("--clean", action="store_true", help="also what the models do to pictures without noise")
+    parser.add_argument("--grey", action="store_true", help="also the same pictures in black and white")
     parser.add_argument(
         "--levels", action="store_true",
         help="also how well the level is found, and whether dark and bright parts keep their mean",
@@ -74,6 +75,7 @@ def _measure_denoisers(args: argparse.Namespace, command: str) -> Measured:
         limit=args.limit,
         every=args.every,
         clean=args.clean,
+        grey=args.grey,
         levels=args.levels,
         photos=args.photos,
         threads=args.threads,
@@ -125,7 +127,7 @@ def _plan_flags(parser: argparse.ArgumentParser) -> None:
 def _measure_plans(args: argparse.Namespace, command: str) -> Measured:
     from training.planner_eval import measure
 
-    demand_at_least(args, number=1, seed=0)
+    demand_at_least(args, number=1, clean=1, seed=0)
     return measure(args, command)
 
 

@@ -33,6 +33,7 @@ class DenoisingMix:
     in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
     file would be; the rest the noise of a photo, untold, and two in three of the batches of these
     are softened first. Of those `untouched` stay as they are, so that fine texture is not taken for noise.
+    Each picture is as likely as `grey` to be black-and-white: then its noise is the same in all three channels.
     """
 
     low: float = 0.0
@@ -40,6 +41,7 @@ class DenoisingMix:
     told: float = 0.45
     blind: float = 0.15
     untouched: float = 0.04
+    grey: float = 0.25
 
     def __call__(self, clean: Tensor, rng: torch.Generator) -> NoisyPair:
         count = clean.shape[0]
@@ -51,6 +53,7 @@ class DenoisingMix:
         last = max(second, count - int(count * self.untouched + turn))
         shot = photo_noise(clean[second:last], rng)
         noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), shot, clean[last:]))
+        clean, noisy = _greyed(clean, noisy, torch.rand(count, device=clean.device, generator=rng) < self.grey, second)
         level = F.avg_pool2d((noisy - clean).square().mean(dim=1, keepdim=True), _WINDOW).sqrt()
         in_files = slice(first, first + (second - first) // 2)
         noisy[in_files] = (noisy[in_files] * 255).round().clamp(0, 255) / 255
@@ -59,6 +62,15 @@ class DenoisingMix:
         told[:first] = sigma[:first]
         rms = (noisy - clean).square().mean(dim=(1, 2, 3)).sqrt()
         return NoisyPair({"image": noisy, "sigma": told}, clean, evened_weight(rms), level)
+
+
+def _greyed(clean: Tensor, noisy: Tensor, chosen: Tensor, white: int) -> tuple[Tensor, Tensor]:
+    """The pairs, those `chosen` (N,) in grey: of the first `white` the noise of one channel, of the rest its luma."""
+    noise = noisy - clean
+    plain = torch.cat((noise[:white, :1].expand(-1, 3, -1, -1), luma_of(noise[white:]).expand(-1, 3, -1, -1)))
+    choose = chosen.view(-1, 1, 1, 1)
+    clean = torch.where(choose, luma_of(clean), clean)
+    return clean, clean + torch.where(choose, plain, noise)
 
 
 def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
@@ -133,7 +145,7 @@ def _filtered(noise: Tensor, rng: torch.Generator) -> Tensor:
     count = len(noise)
     draw = torch.rand(4, device=noise.device, generator=rng).tolist()
     per_picture = torch.rand(2, count, 1, 1, 1, device=noise.device, generator=rng)
-    luma = _luma(noise)
+    luma = luma_of(noise)
     chroma = noise - luma
     soft_luma, soft_chroma = blur(luma, 0.5 + 1.3 * draw[0]), blur(chroma, 0.6 * 10 ** draw[1])
     luma_kept, chroma_kept = 0.1 + 1.2 * per_picture[0], 0.6 * per_picture[1] ** 2
@@ -152,7 +164,7 @@ def film_grain(clean: Tensor, rng: torch.Generator) -> Tensor:
     grain = _unit(blur(white, size), size)
     own = 0.6 * draw[1]
     field = (1 - own**2).sqrt() * grain[:, :1] + own * grain[:, 1:]
-    tone = _luma(clean).clamp(0, 1)
+    tone = luma_of(clean).clamp(0, 1)
     midtones = 0.25 + 0.75 * (4 * tone * (1 - tone))
     return field * midtones * (2 + 16 * draw[0] ** 2) / 255
 
@@ -181,8 +193,8 @@ def chroma_blotches(clean: Tensor, rng: torch.Generator) -> Tensor:
     size = 1.5 + 4.5 * float(torch.rand((), device=clean.device, generator=rng))
     white = torch.randn(clean.shape, device=clean.device, generator=rng, dtype=clean.dtype)
     clouds = _unit(blur(white, size), size)
-    clouds = clouds - _luma(clouds)
-    dark = 1 - 0.6 * _luma(clean).clamp(0, 1)
+    clouds = clouds - luma_of(clouds)
+    dark = 1 - 0.6 * luma_of(clean).clamp(0, 1)
     fine = torch.randn(count, 1, *clean.shape[-2:], device=clean.device, generator=rng, dtype=clean.dtype)
     return (clouds * dark * (2 + 10 * draw[0]) + fine * (4 * draw[1])) / 255
 
@@ -229,7 +241,7 @@ def _unit(field: Tensor, sigma: float) -> Tensor:
     return field / float(taps.square().sum())
 
 
-def _luma(image: Tensor) -> Tensor:
+def luma_of(image: Tensor) -> Tensor:
     """Rec. 601 luma of sRGB-encoded pictures: (N, 3, H, W) -> (N, 1, H, W)."""
     weights = image.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
     return (image * weights).sum(dim=1, keepdim=True)

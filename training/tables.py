@@ -78,6 +78,8 @@ class Report:
     seed: int
     rows: Sequence[Row]
     clean: Sequence[CleanRow] = ()
+    #: As `rows`, on the same pictures in grey.
+    grey: Sequence[Row] = ()
     photos: Sequence[PhotoRow] = ()
     photo_data: str = ""
     levels: Sequence[LevelRow] = ()
@@ -88,7 +90,7 @@ class Report:
     def to_json(self) -> str:
         """Everything, for machines; `psnr` and `ssim` by sigma."""
         plain = asdict(self)
-        for row in plain["rows"]:
+        for row in (*plain["rows"], *plain["grey"]):
             row["scores"] = {sigma: score._asdict() for sigma, score in row["scores"].items()}
         plain["markdown"] = self.to_markdown()
         plain["extremes"] = {name: found._asdict() for name, found in self.extremes.items()}
@@ -96,11 +98,13 @@ class Report:
         return json.dumps(plain, indent=2) + "\n"
 
     def published(self) -> dict[str, dict[str, float]]:
-        """By model: its PSNR at each sigma, told the noise, and on photos."""
+        """By model: its PSNR at each sigma, told the noise, in colour and in grey, and on photos."""
         figures: dict[str, dict[str, float]] = {}
-        for row in self.rows:
-            if row.model:
-                figures[row.model] = {f"psnr/{sigma}": round(score.psnr, 3) for sigma, score in row.scores.items()}
+        for rows, kind in ((self.rows, ""), (self.grey, "grey ")):
+            for row in rows:
+                if row.model:
+                    reached = {f"psnr/{kind}{sigma}": round(score.psnr, 3) for sigma, score in row.scores.items()}
+                    figures.setdefault(row.model, {}).update(reached)
         for photo in self.photos:
             if photo.model in figures:
                 figures[photo.model][f"psnr/{self.photo_data.split(',')[0]}"] = round(photo.psnr, 3)
@@ -108,17 +112,13 @@ class Report:
 
     def to_markdown(self) -> str:
         """One pipe table for noise, one for clean pictures where they were asked for."""
-        sigmas = list(self.rows[0].scores) if self.rows else []
         lines = [
             f"PSNR in dB / SSIM, mean over {self.pictures} pictures of {self.data}, noise of seed {self.seed}.",
             "",
-            f"| method | {' | '.join(f'sigma {sigma}' for sigma in sigmas)} | s a picture |",
-            "|---|" + "---|" * len(sigmas) + "---|",
+            *_table(self.rows),
         ]
-        for row in self.rows:
-            cells = [f"{score.psnr:.2f} / {score.ssim:.4f}" for score in row.scores.values()]
-            seconds = sum(score.seconds for score in row.scores.values()) / len(row.scores)
-            lines.append(f"| {row.method} | {' | '.join(cells)} | {seconds:.2f} |")
+        if self.grey:
+            lines += ["", "The same pictures in grey, with the noise of one channel.", "", *_table(self.grey)]
         if self.clean:
             lines += [
                 "",
@@ -148,6 +148,19 @@ class Report:
         if self.levels:
             lines += levels_markdown(self.levels, dict(self.extremes))
         return "\n".join(lines)
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    sigmas = list(rows[0].scores) if rows else []
+    lines = [
+        f"| method | {' | '.join(f'sigma {sigma}' for sigma in sigmas)} | s a picture |",
+        "|---|" + "---|" * len(sigmas) + "---|",
+    ]
+    for row in rows:
+        cells = [f"{score.psnr:.2f} / {score.ssim:.4f}" for score in row.scores.values()]
+        seconds = sum(score.seconds for score in row.scores.values()) / len(row.scores)
+        lines.append(f"| {row.method} | {' | '.join(cells)} | {seconds:.2f} |")
+    return lines
 
 
 class Published(NamedTuple):

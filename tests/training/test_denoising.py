@@ -49,8 +49,11 @@ def test_the_level_is_held_to_the_truth_at_each_place():
 def test_figures_tell_white_noise_and_leave_photos_untold():
     network = Idle()
     figures = denoising_figures(network, torch.full((2, 3, 64, 64), 0.5))
-    assert [round(255 * told) for told in network.told] == [15, 25, -255, 50, -255]
+    assert [round(255 * told) for told in network.told] == [15, 25, -255, -255, 50, -255]
     # 24,576 samples: the variance is known to 0.9 %, which is 0.04 dB; three of these.
     assert figures["psnr/25"] == pytest.approx(-20 * math.log10(25 / 255), abs=0.12)
     assert figures["psnr/25 blind"] == figures["psnr/25"]
+    # The noise of one channel, 8,192 samples: three of 0.07 dB.
+    assert figures["psnr/25 grey"] == pytest.approx(-20 * math.log10(25 / 255), abs=0.21)
+    assert figures["psnr/25 grey"] != figures["psnr/25"]
     assert figures == denoising_figures(network, torch.full((2, 3, 64, 64), 0.5))

@@ -83,6 +83,27 @@ def test_every_row_gets_the_same_noise(grey):
     assert not np.array_equal(first[0][0] - 127 / 255, first[1][0] - 128 / 255)
 
 
+def test_a_grey_picture_gets_the_noise_of_one_channel():
+    seen = []
+    evaluate.evaluate([Image(np.full((64, 80), 127, np.uint8))], [remembering(seen)], sigmas=[25])
+    ((noisy, sigma),) = seen
+    assert noisy.shape == (64, 80, 3)
+    assert sigma == 25 / 255
+    assert (noisy == noisy[..., :1]).all()
+    # 5,120 samples: the deviation is known to 1 %.
+    assert (noisy - 127 / 255).std() == pytest.approx(25 / 255, rel=0.03)
+
+
+def test_the_same_pictures_in_grey_have_a_table_and_figures_of_their_own(folder, tiny_denoiser):
+    report = measure(folder, models=[str(tiny_denoiser)], baselines=[], sigmas=[25], grey=True)
+    assert [row.method for row in report.grey] == ["noisy picture", *(row.method for row in report.rows[1:])]
+    assert "The same pictures in grey, with the noise of one channel." in report.to_markdown()
+    figures = report.published()["denoise-fast"]
+    assert figures["psnr/grey 25"] == round(report.grey[1].scores[25].psnr, 3)
+    assert figures["psnr/grey 25"] != figures["psnr/25"]
+    assert json.loads(report.to_json())["grey"][0]["scores"]["25"]["psnr"] == report.grey[0].scores[25].psnr
+
+
 def test_another_seed_is_other_noise(grey):
     seen = []
     for seed in (0, 1):
