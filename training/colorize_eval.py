@@ -101,8 +101,8 @@ class Report:
         """By model: its PSNR with each number of hints and with the palette, and by how many percent it is nearer."""
         own = {name.removeprefix(f"{self.model}, "): s for name, s in self.rows.items() if name.startswith(self.model)}
         figures = {f"psnr/{name}": round(score.psnr, 3) for name, score in own.items()}
-        grey = self.rows["grey as it is"].ciede2000
-        figures["nearer"] = round(100 * (1 - own["automatic"].ciede2000 / grey), 3)
+        if automatic := own.get("automatic"):
+            figures["nearer"] = round(100 * (1 - automatic.ciede2000 / self.rows["grey as it is"].ciede2000), 3)
         return {self.model: figures}
 
     def to_json(self) -> str:
@@ -203,7 +203,7 @@ def score(photos: Sequence[Photo], method: Method, count: int, *, seed: int, tit
         track(photos, title, console=console, transient=True, disable=not console.is_terminal)
     ):
         # A prefix of the same places for every number: more hints are the fewer ones and others.
-        hints = draw(photo, max(HINTS), np.random.default_rng([seed, index]))[:count]
+        hints = draw(photo, max(*HINTS, count), np.random.default_rng([seed, index]))[:count]
         found.append(_score(photo, method(photo, hints)))
     psnr, difference, colours, true_colours = np.mean(found, axis=0)
     console.print(f"{title}: {psnr:.2f} dB, CIEDE2000 {difference:.2f}", highlight=False)

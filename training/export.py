@@ -32,7 +32,7 @@ from training.weights import holds
 _TOLERANCE = 1e-4
 #: (pictures, height, width): odd, even, smaller than the padding, the smallest, long, and more than one.
 _CHECKED_SIZES = ((1, 1, 1), (1, 3, 5), (1, 16, 16), (1, 33, 47), (1, 64, 96), (1, 1, 200), (2, 20, 37))
-#: What the shipped weights were trained on, for the spec and the manifest.
+#: Of the weights, for the spec and the manifest.
 LICENCE = "Apache-2.0"
 
 
@@ -94,9 +94,10 @@ def publish_checkpoint(
 ) -> Path:
     """Export into `folder` and enter the file into its manifest, if its figures beat the published one's.
 
-    The mean over the figures that both have must rise, unless the weights are the same and were measured
-    again; a file that this version cannot open any more is replaced in any case. The model's card goes
-    into the file and to `cards/NAME.md`. Raises ExportError if the figures are no better.
+    The figures that both have must rise on average, each in shares of the old one (decibels and shares of pictures
+    have no common unit), unless the weights are the same and were measured again; a file that this version cannot open
+    any more is replaced in any case. The model's card goes into the file and to `cards/NAME.md`. Raises ExportError if
+    the figures are no better.
     """
     figures = published.figures
     network, state = load_network(checkpoint)
@@ -104,7 +105,7 @@ def publish_checkpoint(
     old = next((e for e in store.entries() if e.name == name and e.path.parent == folder), None)
     before: Mapping[str, float] = old.about.get("figures", {}) if old and _opens(old.path) else {}
     shared = sorted(before.keys() & figures.keys())
-    gain = sum(figures[key] - before[key] for key in shared)
+    gain = sum((figures[key] - before[key]) / max(abs(before[key]), _TOLERANCE) for key in shared)
     if shared and gain <= 0 and not (old and holds(old.path, network)):
         raise ExportError(
             f"{name} is not published: its figures ({_shown(figures, shared)}) do not beat the old ones "

@@ -27,8 +27,8 @@ LABELS = ("end", *STEPS)
 CROPS, CROP, THUMBNAIL = 8, 48, 96
 #: The longest side of a view: as large as the photos that are made here, in which the remover is right to the pixel.
 VIEW = 448
-#: Of 255: noise below the first is none, noise between them is drawn again, since either answer would be right.
-NO_NOISE, PLAIN_NOISE = 1.2, 3.0
+#: Of 255: less noise than this is drawn again.
+PLAIN_NOISE = 3.0
 _STRONGEST = 55.0
 _LUMA = (0.299, 0.587, 0.114)
 _SIDES = (224, VIEW)

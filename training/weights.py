@@ -122,7 +122,7 @@ def _from_onnx(path: Path, network: nn.Module) -> Mapping[str, Tensor]:
         if layer in transposed:
             values = _unshuffled(values, network.get_submodule(layer))
         elif layer in repeated and len(values) > len(places[f"{layer}.weight"]):
-            # The file's phases lie side by side: see `_upsample_by_shuffling` of training.export.
+            # The file's phases lie side by side: see `training.graphs.upsample_by_shuffling`.
             values = values.reshape(-1, 4, *values.shape[1:]).mean(axis=1)
         weights[name] = torch.from_numpy(values.copy())
     if not weights:

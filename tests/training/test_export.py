@@ -115,6 +115,12 @@ def test_only_better_figures_replace_a_published_file(tiny_checkpoint, other_che
     assert store.entries()[0].about["figures"]["psnr/25"] == 30.1
 
 
+def test_decibels_do_not_outweigh_a_share_that_is_lost(tiny_checkpoint, other_checkpoint, shelf):
+    publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/clwd": 35.0, "kept/unmarked": 1.0}))
+    with pytest.raises(ExportError, match="do not beat"):
+        publish_checkpoint(other_checkpoint, shelf, published=told({"psnr/clwd": 36.1, "kept/unmarked": 0.1}))
+
+
 def test_the_same_weights_may_be_measured_again_and_found_worse(tiny_checkpoint, shelf):
     publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 30.0}))
     publish_checkpoint(tiny_checkpoint, shelf, published=told({"psnr/25": 29.0}))
