@@ -72,17 +72,19 @@ class Planner(Model):
         )
         self._longest = self.spec.working_size
 
-    def __call__(self, image: Image, before: Sequence[str] = ()) -> tuple[tuple[str, float | None], ...]:
-        """The whole plan from one look, or the rest of it, of the picture as it is after the steps `before`.
-
-        Names of steps, and for denoise the noise's deviation in [0, 1]. No step comes twice.
-        """
-        names, sigmas = self._plan(image, before)
-        steps = zip(names[len(before) :], sigmas[len(before) :], strict=True)
+    def __call__(self, image: Image) -> tuple[tuple[str, float | None], ...]:
+        """The whole plan from one look: names of steps, and for denoise the noise's deviation in [0, 1]."""
+        names, sigmas = self._plan(image, ())
+        steps = zip(names, sigmas, strict=True)
         return tuple(
             (name, sigma if name == "denoise" else None)
             for name, sigma in itertools.takewhile(lambda step: step[0] != END, steps)
         )
+
+    def still_wants(self, image: Image, before: Sequence[str], step: str) -> bool:
+        """Whether, of the picture as it now is and after the steps `before`, it would still take this one."""
+        names, _ = self._plan(image, before)
+        return names[len(before)] == step
 
     def _plan(self, image: Image, before: Sequence[str]) -> tuple[list[str], list[float]]:
         """A name for each place of the longest plan, first those `before`, and the deviation that goes with it."""

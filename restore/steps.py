@@ -85,10 +85,7 @@ Tool = Callable[..., Restored]
 
 
 class Outcome(NamedTuple):
-    """What became of a picture: the same object where nothing was done.
-
-    `planned` is the plan of the first look, `taken` what changed the picture, `left_out` what has no model here.
-    """
+    """What became of a picture: the same object where nothing was done. `left_out` are steps without a model here."""
 
     image: Image
     planned: tuple[Step, ...]
@@ -122,10 +119,10 @@ class _Late:
         return open_model(self._task, kind=Restorer, device=self._device, threads=self._threads)
 
 
-def make_plan(image: Image, planner: Planner | None, before: Sequence[str] = ()) -> tuple[Step, ...]:
-    """What the planner proposes at one look at a picture, as it is after the steps `before`."""
+def make_plan(image: Image, planner: Planner | None) -> tuple[Step, ...]:
+    """What the planner proposes at one look."""
     assert planner is not None, "a plan, or somebody who makes one"
-    return tuple(Step(name, sigma) for name, sigma in planner(image, before))
+    return tuple(Step(name, sigma) for name, sigma in planner(image))
 
 
 def carry_out(
@@ -138,39 +135,32 @@ def carry_out(
 ) -> Outcome:
     """Do the steps of a plan, or, without one, those that the planner proposes.
 
-    The planner looks again after each step and goes on from there: a mark may show only when the noise is gone, and
-    what a step made better may need no other. How strong the noise is, the denoiser finds itself unless a user's plan
-    says it.
+    A plan of the planner's own is followed only as long as it still wants the next step when it looks at the picture
+    again; no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
     """
-    planned = make_plan(image, planner) if steps is None else tuple(steps)
-    rest = planned
-    before: list[str] = []
+    told = steps is not None
+    planned = tuple(steps) if steps is not None else make_plan(image, planner)
     taken: list[Step] = []
     left_out: list[str] = []
     now = image
-    reached = 0.0
-    while rest:
-        step, rest = rest[0], rest[1:]
-        before.append(step.name)
+    for number, step in enumerate(planned):
         if step.name not in tools:
             left_out.append(step.name)
             continue
+        before = [earlier.name for earlier in planned[:number]]
+        if taken and not told and planner and not planner.still_wants(now, before, step.name):
+            break
 
-        def tick(share: float, most: int = len(before) + len(rest)) -> None:
-            nonlocal reached
-            # Where a step was added there is more to do than was thought: it waits, and does not fall.
-            reached = max(reached, (len(before) - 1 + share) / most)
+        def tick(share: float, number: int = number) -> None:
             if progress:
-                progress(reached)
+                progress((number + share) / len(planned))
 
-        params = {"sigma": step.sigma} if steps is not None and step.sigma is not None else {}
+        params = {"sigma": step.sigma} if told and step.sigma is not None else {}
         done = tools[step.name](now, progress=tick, **params)
+        found = done.found.get("sigma", step.sigma)
         if done.changed(now):
-            found = done.found.get("sigma", step.sigma)
             taken.append(Step(step.name, found if step.name == "denoise" else None))
         now = done.image
-        if steps is None and len(before) < len(NAMES):
-            rest = make_plan(now, planner, before)
     if progress:
         progress(1.0)
     return Outcome(now, planned, tuple(taken), tuple(left_out))

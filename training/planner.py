@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -227,7 +228,7 @@ def train_planner(
             batch = mirrored(lesson(chosen, gallery, rng.random(BATCH) < _FROM_FIRST), rng)
             loss = planning_loss(network, batch, precision)
             torch.autograd.backward(loss)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip or math.inf)
             state.optimizers.set_rate(rate_at(fraction, settings))
             state.optimizers.step()
             state.ema.update(network, progress.step)

@@ -218,17 +218,13 @@ def _planned(case: Case, planner: Planner, tools: Mapping[str, Tool]) -> Planned
 
 
 def followed(pictures: Mapping[Order, np.ndarray], plan: Sequence[Step], planner: Planner) -> Order:
-    """The steps that are taken, as by `restore.steps.carry_out`, from a plan of the first look.
-
-    `pictures` are what was tried.
-    """
+    """The steps of a plan that are taken, as by `restore.steps.carry_out`; `pictures` are what was tried."""
     taken: Order = ()
-    while plan:
-        taken += (plan[0].name,)
-        if len(taken) == len(STEPS):
-            break
+    for step in plan:
         now = pictures[tuple(name for name in taken if name != "colorize")]
-        plan = make_plan(Image(now), planner, taken)
+        if taken and not planner.still_wants(Image(now), taken, step.name):
+            break
+        taken += (step.name,)
     return taken
 
 

@@ -149,7 +149,4 @@ def _as_lines(result: Result, outcome: Outcome) -> list[str]:
             lines.append(f"  {step.name} was left out: no model for it is installed")
         elif step.name not in {taken.name for taken in outcome.taken}:
             lines.append(f"  {step.name} was not needed after all")
-    planned = {step.name for step in outcome.planned}
-    if added := [step for step in outcome.taken if step.name not in planned]:
-        lines.append(f"  seen at a later look, and done too: {describe(added)}")
     return lines

@@ -239,6 +239,15 @@ def test_training_writes_a_checkpoint_rolls_out_and_goes_on(tried, checkpoint):
     assert torch.load(checkpoint.parent / "last.pt", weights_only=True)["progress"]["step"] == 5
 
 
+def test_without_a_limit_on_the_gradient_it_learns_too(tried, tmp_path, monkeypatch):
+    monkeypatch.setattr(planner, "BATCH", 6)
+    settings = dataclasses.replace(PLANNER, steps=1, minutes=0.0, clip=0.0)
+    network = Planner()
+    before = network.scores.weight.clone()
+    train_planner(tried[:8], tried[:6], TOOLS, tmp_path, settings=settings, network=network, denoiser=None)
+    assert not torch.equal(network.scores.weight, before)
+
+
 @pytest.mark.parametrize("exported", [False, True])
 def test_a_planner_can_start_from_an_earlier_one_but_its_eye_is_the_installed_remover(checkpoint, tmp_path, exported):
     old = torch.load(checkpoint, weights_only=True)["ema"]

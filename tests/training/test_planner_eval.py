@@ -47,24 +47,19 @@ def test_wrong_plans_are_counted_by_what_was_needed_and_planned(three):
 
 
 class LooksAgain:
-    """Wants a dark picture's mark taken off and then colour, and nothing of a bright one."""
+    """Wants a step as long as the picture is dark."""
 
-    def __call__(self, image, before=()):
-        assert before, "the plan of the first look is given"
-        wanted = () if image.pixels.max() > 100 else (U, C)
-        return tuple((name, None) for name in wanted if name not in before)
+    def still_wants(self, image, before, step):
+        return image.pixels.max() < 100
 
 
-def test_a_plan_is_followed_as_the_planner_goes_on_from_what_it_sees():
+def test_a_plan_is_followed_until_the_planner_no_longer_wants_the_next_step():
     dark, bright = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 200, np.uint8)
-    pictures = dict(zip(ORDERS, (dark, bright, dark, dark, dark), strict=True))
-    planner = LooksAgain()
-    assert followed(pictures, (), planner) == ()
-    # Bright without its mark, it needs nothing more.
-    assert followed(pictures, (Step(U), Step(D)), planner) == (U,)
-    # As dark as before without its noise: a mark shows, and then colour, which the first look had not seen.
-    assert followed(pictures, (Step(D),), planner) == (D, U, C)
-    assert followed(pictures, (Step(C),), planner) == (C, U)
+    pictures = dict(zip(ORDERS, (dark, dark, bright, dark, bright), strict=True))
+    plan = (Step(U), Step(D), Step(C))
+    assert followed(pictures, plan, LooksAgain()) == (U, D, C)
+    assert followed(pictures, (Step(D), Step(C)), LooksAgain()) == (D,)
+    assert followed(pictures, (), LooksAgain()) == ()
 
 
 def test_f1_of_two_sets_of_steps():

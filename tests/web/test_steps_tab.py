@@ -61,7 +61,7 @@ def test_a_dropped_photo_is_shown_and_nothing_is_proposed_without_a_planner(tab,
 
 
 def test_a_planner_proposes_steps(tab, photo):
-    tab._planner = lambda image, before: (("unwatermark", None), ("denoise", 22 / 255))
+    tab._planner = lambda image: (("unwatermark", None), ("denoise", 22 / 255))
     answer = tab.look(photo)
     assert answer[tab.facts].value == "60 x 40 pixels, PNG. It looks like: watermark; noise, sigma about 22."
     assert answer[tab.steps] == ["unwatermark", "denoise"]
