@@ -75,7 +75,8 @@ def auto(
     outcomes: list[Outcome] = []
 
     def work(image: Image, tick: Callable[[float], None]) -> Restored:
-        outcomes.append(carry_out(image, tools, steps=told, planner=planner, progress=tick))
+        # The last one alone: the pictures of a folder would fill the memory.
+        outcomes[:] = [carry_out(image, tools, steps=told, planner=planner, progress=tick)]
         return Restored(outcomes[-1].image, {})
 
     with _screen(jobs, outcomes, as_json=as_json, quiet=quiet) as screen:

@@ -65,7 +65,8 @@ def reproduce(
     done: list[Reproduction] = []
 
     def work(image: Image, tick: Callable[[float], None]) -> Restored:
-        done.append(reproduce(opened, image, progress=tick))
+        # The last one alone: the pictures of a folder would fill the memory.
+        done[:] = [reproduce(opened, image, progress=tick)]
         return Restored(done[-1].image, {})
 
     failed = 0
