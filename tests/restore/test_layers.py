@@ -223,7 +223,7 @@ def test_a_classifier_shows_its_layers_at_its_own_size_and_a_planner_none(run, m
     monkeypatch.setattr(store, "BUNDLED", Path(restore.__file__).parent / "weights")
     said = run("models", "show", "classify", "--layers").stdout
     assert said.endswith("44,426 parameters, 281,640 multiply-adds for 28x28 pixels.\n")
-    assert "16 x 5x5" in said
+    assert "16 x 4x4" in said
     refused = run("models", "show", "classify", "--layers", "--size", "512x512")
     assert refused.stderr == "Error: --size 512x512: classify-fast takes 28x28 pixels alone.\n"
     assert "its layers have no one size" in run("models", "show", "plan", "--layers").stderr

@@ -69,8 +69,8 @@ def own_environment(monkeypatch, tmp_path):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
 
-def test_a_model_that_is_not_there_is_refused_before_anything_is_served(own_environment, monkeypatch, tmp_path):
-    monkeypatch.setenv("RESTORE_MODELS", str(tmp_path))
+def test_a_model_that_is_not_there_is_refused_before_anything_is_served(own_environment, monkeypatch, smoother):
+    monkeypatch.setenv("RESTORE_MODELS", str(smoother))
     with pytest.raises(ModelNotFound, match="no model is called 'nonesuch'"):
         web.serve(model="nonesuch")
 
