@@ -33,15 +33,17 @@ class DenoisingMix:
     in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
     file would be; the rest the noise of a photo, untold, and two in three of the batches of these
     are softened first. Of those `untouched` stay as they are, so that fine texture is not taken for noise.
-    Each picture is as likely as `grey` to be black-and-white: then its noise is the same in all three channels.
+    Each picture is as likely as `grey` to be black-and-white: then its noise is the same in all three channels. Of those
+    that are told nothing as many as `toned` have a tone, as sepia, which picture and noise share.
     """
 
     low: float = 0.0
     high: float = 75 / 255
     told: float = 0.45
     blind: float = 0.15
-    untouched: float = 0.04
+    untouched: float = 0.08
     grey: float = 0.25
+    toned: float = 0.3
 
     def __call__(self, clean: Tensor, rng: torch.Generator) -> NoisyPair:
         count = clean.shape[0]
@@ -53,7 +55,11 @@ class DenoisingMix:
         last = max(second, count - int(count * self.untouched + turn))
         shot = photo_noise(clean[second:last], rng)
         noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), shot, clean[last:]))
-        clean, noisy = _greyed(clean, noisy, torch.rand(count, device=clean.device, generator=rng) < self.grey, second)
+        chance = torch.rand(2, count, 1, 1, 1, device=clean.device, generator=rng)
+        toned = chance[1] < self.toned
+        toned[:first] = False
+        tones = torch.where(toned, _tones(count, rng, clean.device), 1)
+        clean, noisy = _greyed(clean, noisy, tones, chosen=chance[0] < self.grey, white=second)
         level = F.avg_pool2d((noisy - clean).square().mean(dim=1, keepdim=True), _WINDOW).sqrt()
         in_files = slice(first, first + (second - first) // 2)
         noisy[in_files] = (noisy[in_files] * 255).round().clamp(0, 255) / 255
@@ -64,13 +70,21 @@ class DenoisingMix:
         return NoisyPair({"image": noisy, "sigma": told}, clean, evened_weight(rms), level)
 
 
-def _greyed(clean: Tensor, noisy: Tensor, chosen: Tensor, white: int) -> tuple[Tensor, Tensor]:
-    """The pairs, those `chosen` (N,) in grey: of the first `white` the noise of one channel, of the rest its luma."""
+def _tones(count: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    """Colours to multiply grey pictures with, (N, 3, 1, 1): the strongest channel at 1, the others at 0.7 or more."""
+    tone = 0.7 + 0.3 * torch.rand(count, 3, 1, 1, device=device, generator=rng)
+    return tone / tone.amax(dim=1, keepdim=True)
+
+
+def _greyed(clean: Tensor, noisy: Tensor, tones: Tensor, *, chosen: Tensor, white: int) -> tuple[Tensor, Tensor]:
+    """The pairs, those `chosen` (N, 1, 1, 1) in grey times their tone.
+
+    Of the first `white` the noise is that of one channel, of the rest its luma.
+    """
     noise = noisy - clean
     plain = torch.cat((noise[:white, :1].expand(-1, 3, -1, -1), luma_of(noise[white:]).expand(-1, 3, -1, -1)))
-    choose = chosen.view(-1, 1, 1, 1)
-    clean = torch.where(choose, luma_of(clean), clean)
-    return clean, clean + torch.where(choose, plain, noise)
+    clean = torch.where(chosen, luma_of(clean) * tones, clean)
+    return clean, clean + torch.where(chosen, plain * tones, noise)
 
 
 def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
