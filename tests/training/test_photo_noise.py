@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training import photo_noise
 from training.camera import Camera, demosaic, mosaic, random_cameras
-from training.photo_noise import UNKNOWN, DenoisingMix, blur, photograph
+from training.photo_noise import UNKNOWN, DenoisingMix, blur, luma_of, photograph
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_the_mix_holds_its_shares_and_tells_only_what_is_white(rng):
 
 def test_a_quarter_of_the_mix_is_grey_with_the_noise_of_one_channel(rng):
     clean = torch.tensor([0.7, 0.5, 0.3]).view(1, 3, 1, 1).expand(400, 3, 16, 16)
-    pair = DenoisingMix()(clean, rng)
+    pair = DenoisingMix(toned=0.0)(clean, rng)
     image, sigma = pair.inputs["image"], pair.inputs["sigma"]
     grey = (pair.clean == pair.clean[:, :1]).all(dim=3).all(dim=2).all(dim=1)
     # 400 draws: a standard error of 2.2 %; three of these.
@@ -202,6 +202,23 @@ def test_a_quarter_of_the_mix_is_grey_with_the_noise_of_one_channel(rng):
     assert not torch.equal(
         DenoisingMix(grey=0.0)(clean, rng).clean[:, :1], DenoisingMix(grey=1.0)(clean, rng).clean[:, :1]
     )
+
+
+def test_toned_pictures_and_their_noise_have_one_colour_and_are_told_nothing(rng):
+    clean = torch.rand(200, 3, 16, 16, generator=rng)
+    pair = DenoisingMix(blind=0.55, untouched=0.0, grey=1.0, toned=1.0)(clean, rng)
+    told = pair.inputs["sigma"] >= 0
+    assert 80 <= int(told.sum()) <= 100
+    assert torch.equal(pair.clean[told], pair.clean[told][:, :1].expand(-1, 3, -1, -1))
+    tone = pair.clean / luma_of(clean)
+    assert float(tone[~told].std(dim=(2, 3)).max()) < 1e-5
+    assert 0.7 <= float(tone.min()) < 0.8
+    torch.testing.assert_close(tone.amax(dim=1), torch.ones_like(tone.amax(dim=1)))
+    # The last of the untold are not rounded: there the noise has the tone to the last bit.
+    exact = slice(170, 200)
+    noise = (pair.inputs["image"] - pair.clean)[exact] / tone[exact]
+    torch.testing.assert_close(noise, noise[:, :1].expand(-1, 3, -1, -1), atol=1e-5, rtol=0)
+    assert float(noise.abs().max()) > 0.1
 
 
 def test_some_of_the_mix_stays_untouched_bit_for_bit_and_is_not_told(rng):
