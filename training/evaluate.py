@@ -403,9 +403,9 @@ def model_methods(name_or_path: str, *, threads: int | None = None) -> tuple[lis
 
 @torch.no_grad()
 def _in_torch(network: nn.Module, noisy: np.ndarray, sigma: float) -> np.ndarray:
-    """Padded at the edges to the network's multiple and cropped again, as the ONNX graph does."""
+    """Mirrored to the network's multiple and cropped again, as the ONNX graph does."""
     height, width = noisy.shape[:2]
     multiple = int(getattr(network, "multiple_of", 1))
-    padded = F.pad(_batch(noisy), (0, -width % multiple, 0, -height % multiple), mode="replicate")
-    answer: Tensor = network(padded, torch.tensor([sigma]))[0]
+    padded = np.pad(noisy, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
+    answer: Tensor = network(_batch(padded), torch.tensor([sigma]))[0]
     return answer[0, :, :height, :width].permute(1, 2, 0).numpy()

@@ -222,7 +222,7 @@ def _in_torch(
         if is_picture(tensor):
             height, width = values.shape[-2:]
             values = np.pad(
-                values, ((0, 0), (0, 0), (0, -height % multiple_of), (0, -width % multiple_of)), mode="edge"
+                values, ((0, 0), (0, 0), (0, -height % multiple_of), (0, -width % multiple_of)), mode="reflect"
             )
         padded.append(torch.from_numpy(values))
     with torch.no_grad():

@@ -69,9 +69,11 @@ def fixed(tensor: TensorInput, sizes: dict[str, int]) -> tuple[int, ...]:
 def take_any_size(
     model: onnx.ModelProto, inputs: Sequence[TensorInput], outputs: Sequence[Output], multiple_of: int
 ) -> None:
-    """Pad pictures at their edges to the multiple before the network; crop and clamp its answers behind it.
+    """Pad pictures to the multiple before the network; crop and clamp its answers behind it.
 
-    Edge padding, because onnxruntime's reflection fails on sides shorter than the pad.
+    They are mirrored, as photos go on: an edge that is repeated makes stripes of its noise, and what an untold denoiser
+    takes for a picture's stripes stays. By indices, because onnxruntime's own reflection fails on sides shorter than
+    the pad.
     """
     graph = model.graph
     pictures = [tensor for tensor in inputs if is_picture(tensor)]
@@ -97,21 +99,52 @@ def _padding(model: onnx.ModelProto, names: Sequence[str], multiple_of: int) -> 
     """Nodes that make NAME/padded of each name, which the network then takes instead; `pad/size` is what to keep."""
     _constants(
         model,
-        {"pad/multiple": [multiple_of], "pad/none": [0] * 6, "pad/starts": [0, 0], "pad/axes": [2, 3]},
+        {
+            "pad/multiple": [multiple_of],
+            "pad/starts": [0, 0],
+            "pad/axes": [2, 3],
+            "pad/none": 0,
+            "pad/one": 1,
+            "pad/two": 2,
+        },
     )
     nodes = [
         helper.make_node("Shape", [names[0]], ["pad/size"], start=2),
         helper.make_node("Neg", ["pad/size"], ["pad/negative"]),
         helper.make_node("Mod", ["pad/negative", "pad/multiple"], ["pad/extra"]),
-        helper.make_node("Concat", ["pad/none", "pad/extra"], ["pad/pads"], axis=0),
+        helper.make_node("Add", ["pad/size", "pad/extra"], ["pad/whole"]),
+        *_mirrored(0, "pad/rows"),
+        *_mirrored(1, "pad/columns"),
     ]
     for name in names:
         _rename(model.graph.node, name, f"{name}/padded")
-        nodes.append(helper.make_node("Pad", [name, "pad/pads"], [f"{name}/padded"], mode="edge"))
+        nodes += [
+            helper.make_node("Gather", [name, "pad/rows"], [f"{name}/below"], axis=2),
+            helper.make_node("Concat", [name, f"{name}/below"], [f"{name}/tall"], axis=2),
+            helper.make_node("Gather", [f"{name}/tall", "pad/columns"], [f"{name}/beside"], axis=3),
+            helper.make_node("Concat", [f"{name}/tall", f"{name}/beside"], [f"{name}/padded"], axis=3),
+        ]
     return nodes
 
 
-def _constants(model: onnx.ModelProto, values: dict[str, list[int]]) -> None:
+def _mirrored(axis: int, name: str) -> list[onnx.NodeProto]:
+    """Nodes that make `name`, the indices along an axis (0 or 1) of what is mirrored behind its end, to and fro."""
+    part = f"{name}/{{}}".format
+    return [
+        helper.make_node("Gather", ["pad/size", "pad/none" if axis == 0 else "pad/one"], [part("side")]),
+        helper.make_node("Gather", ["pad/whole", "pad/none" if axis == 0 else "pad/one"], [part("end")]),
+        helper.make_node("Range", [part("side"), part("end"), "pad/one"], [part("run")]),
+        helper.make_node("Sub", [part("side"), "pad/one"], [part("last")]),
+        helper.make_node("Mul", [part("last"), "pad/two"], [part("back")]),
+        # A side of one pixel has nothing to turn back over.
+        helper.make_node("Max", [part("back"), "pad/one"], [part("period")]),
+        helper.make_node("Mod", [part("run"), part("period")], [part("forth")]),
+        helper.make_node("Sub", [part("period"), part("forth")], [part("fro")]),
+        helper.make_node("Min", [part("forth"), part("fro")], [name]),
+    ]
+
+
+def _constants(model: onnx.ModelProto, values: dict[str, int | list[int]]) -> None:
     model.graph.initializer.extend(numpy_helper.from_array(np.array(v, np.int64), name) for name, v in values.items())
 
 

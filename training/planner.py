@@ -91,9 +91,9 @@ def traits_of(network: Planner, precision: torch.dtype = torch.float32) -> Calla
 
     @torch.no_grad()
     def traits(sight: Sight) -> Tensor:
-        view = torch.from_numpy(sight.view)[None].float() / 255
-        rows, columns = (-side % network.multiple_of for side in view.shape[-2:])
-        view = F.pad(view, (0, columns, 0, rows), mode="replicate")
+        rows, columns = (-side % network.multiple_of for side in sight.view.shape[-2:])
+        padded = np.pad(sight.view, ((0, 0), (0, rows), (0, columns)), mode="reflect")
+        view = torch.from_numpy(padded)[None].float() / 255
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             found = network.traits(view, torch.from_numpy(sight.levels)[None], torch.tensor([sight.variety]))
         return found[0].float()

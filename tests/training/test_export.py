@@ -36,7 +36,7 @@ def test_onnxruntime_answers_as_torch_does(tiny_checkpoint, tiny_denoiser, heigh
     export._round_to_half(network)
     picture = np.random.default_rng(0).random((height, width, 3)).astype(np.float32)
     rows, columns = (-height) % 4, (-width) % 4
-    padded = np.pad(picture, ((0, rows), (0, columns), (0, 0)), mode="edge")
+    padded = np.pad(picture, ((0, rows), (0, columns), (0, 0)), mode="reflect")
     with torch.no_grad():
         wanted = network(torch.from_numpy(padded.transpose(2, 0, 1)[None]), torch.tensor([0.1]))[0].clamp(0, 1)
     answer = open_model(tiny_denoiser).run_array(picture, sigma=0.1)["restored"]

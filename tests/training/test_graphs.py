@@ -33,7 +33,7 @@ class Means(nn.Module):
         return grown + more.view(-1, 1, 1, 1) * mask, mask.sum(dim=(1, 2, 3))
 
 
-def test_pictures_are_padded_at_their_edges_and_answers_cropped_and_clamped():
+def test_pictures_are_mirrored_at_their_ends_and_answers_cropped_and_clamped():
     inputs = (picture("image", 3), picture("mask", 1), TensorInput(name="more", shape=("N",), min=0, max=9, default=0))
     outputs = (Output("restored"), Output("area", None, None, per_pixel=False))
     run = session(Means(), inputs, outputs, multiple_of=4)
@@ -43,12 +43,29 @@ def test_pictures_are_padded_at_their_edges_and_answers_cropped_and_clamped():
     mask[1, 0, 0, 0] = 1.0
     restored, area = run.run(None, {"image": image, "mask": mask, "more": np.array([5, 5], np.float32)})
     assert restored.shape == (2, 3, 2, 5)
-    # The last column alone is repeated: rows 1-3 of columns 4-7 are 1, which is 3/4 of its cell.
-    np.testing.assert_allclose(restored[0, 0], [[0, 0, 0, 0, 0.75], [0, 0, 0, 0, 0.75]])
+    # Rows go 0 1 0 1, and columns 4-7 are 4 3 2 1 of the picture: two pixels of that cell's sixteen are 1.
+    np.testing.assert_allclose(restored[0, 0], [[0, 0, 0, 0, 0.125], [0, 0, 0, 0, 0.125]])
     # 0 + 5 is clamped to 1.
     assert restored[1, 0, 0, 0] == 1.0
-    # Rows 0 alone of the mask: it is not repeated downwards, since row 1 is empty.
-    assert area.tolist() == [0.0, 1.0]
+    # Row 0 comes once more, as row 2; column 0 does not.
+    assert area.tolist() == [0.0, 2.0]
+
+
+class Itself(nn.Module):
+    """What it is given, and how large that is: sides that are multiples of 8."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return image + 0.0, image.flatten(1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (2, 3), (5, 8), (8, 5), (16, 8), (17, 23)])
+def test_pictures_of_any_size_are_mirrored_as_numpy_does(height, width):
+    run = session(Itself(), (picture("image", 3),), (Output("same"), Output("all", None, None, per_pixel=False)), 8)
+    image = np.random.default_rng(0).random((2, 3, height, width), dtype=np.float32)
+    same, everything = run.run(None, {"image": image})
+    np.testing.assert_array_equal(same, image)
+    whole = np.pad(image, ((0, 0), (0, 0), (0, -height % 8), (0, -width % 8)), mode="reflect")
+    np.testing.assert_array_equal(everything, whole.reshape(2, -1))
 
 
 def test_a_network_of_one_fixed_size_answers_with_scores_per_picture():
