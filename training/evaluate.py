@@ -21,7 +21,6 @@ from PIL import Image as PillowImage
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from restore import image as image_module
 from restore.contract import to_tensor

@@ -33,8 +33,8 @@ class DenoisingMix:
     in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
     file would be; the rest the noise of a photo, untold, and two in three of the batches of these
     are softened first. Of those `untouched` stay as they are, so that fine texture is not taken for noise.
-    Each picture is as likely as `grey` to be black-and-white: then its noise is the same in all three channels. Of those
-    that are told nothing as many as `toned` have a tone, as sepia, which picture and noise share.
+    Each picture is as likely as `grey` to be black-and-white: then its noise is the same in all three
+    channels. Of those that are told nothing as many as `toned` have a tone, as sepia, which picture and noise share.
     """
 
     low: float = 0.0
