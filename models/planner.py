@@ -29,7 +29,8 @@ class Planner(nn.Module):
     """LeNet trunks over crops and a thumbnail, and a GRU that says step after step (LeCun 1998; Cho et al. 2014).
 
     All pictures are RGB in [0, 1]: `crops` (N, K, 3, S, S) at full size, since noise is seen there alone; `thumbnail`
-    (N, 3, T, T), what the scene is; `view` (N, 3, H, W), the whole as large as time allows, H and W multiples of
+    (N, 3, T, T), what the scene is; `view` (N, V, 3, H, W), the whole as large as time allows, first as it is and last
+    as it would be without its noise, since some marks show only then (one view may be both), H and W multiples of
     `multiple_of`. `levels` (N, K) are deviations of noise in [0, 1], as a denoiser finds them in the crops; `variety`
     (N,) is how much of the picture's colour no single pigment explains (`restore.monochrome`), 1 and more in a colour
     photo. `taken` (N, S) int64 are labels of steps that were taken already, in order, and in the places behind
@@ -74,9 +75,9 @@ class Planner(nn.Module):
         # What finds marks, without what takes them off: that is all a plan needs to know.
         self.finder = remover.body
         self.finder.requires_grad_(requires_grad=False)
-        # Of a mark: the highest mean over squares of each side, the mask's share, how much it would change. Of noise:
-        # the crops' levels. And the variety of colour.
-        self.count = len(_SQUARES) + 2 + windows + 1
+        # Of a mark in either view: the highest mean over squares of each side, the mask's share, how much it would
+        # change. Of noise: the crops' levels. And the variety of colour.
+        self.count = 2 * (len(_SQUARES) + 2) + windows + 1
         self.told = nn.Linear(self.count, 2 * features)
         self.embed = nn.Embedding(labels + 1, 16)
         self.dropout = nn.Dropout(_LEFT_OUT)
@@ -129,15 +130,20 @@ class Planner(nn.Module):
 
     def traits(self, view: Tensor, levels: Tensor, variety: Tensor) -> Tensor:
         """What restorers and rules make of a picture, (N, count): the same in training, since they are not trained."""
-        logits, lines = self.find(view)
-        mask = (logits / 2 + 0.5).clamp(0, 1)
-        sure = [F.avg_pool2d(logits, side).amax(dim=(1, 2, 3)) / 4 for side in _SQUARES]
-        change = (mask * (lines - view)).square().mean(dim=(1, 2, 3))
-        # Of a mask of a thousandth as of one of a tenth: what counts is how often twice as much.
-        small = [(share + 1e-4).log() / 4 for share in (mask.mean(dim=(1, 2, 3)), change)]
+        signs = self._signs(view.flatten(0, 1)).view(*view.shape[:2], -1)
         # In the order of their strength: that of the crops says nothing.
         noise = (levels + _FAINTEST).mul(255).log().sort(dim=1).values / 2
-        return torch.cat((torch.stack((*sure, *small), dim=1), noise, variety[:, None]), dim=1)
+        return torch.cat((signs[:, 0], noise, variety[:, None], signs[:, -1]), dim=1)
+
+    def _signs(self, picture: Tensor) -> Tensor:
+        """Of a mark in pictures, (N, 3, H, W) -> (N, 5)."""
+        logits, lines = self.find(picture)
+        mask = (logits / 2 + 0.5).clamp(0, 1)
+        sure = [F.avg_pool2d(logits, side).amax(dim=(1, 2, 3)) / 4 for side in _SQUARES]
+        change = (mask * (lines - picture)).square().mean(dim=(1, 2, 3))
+        # Of a mask of a thousandth as of one of a tenth: what counts is how often twice as much.
+        small = [(share + 1e-4).log() / 4 for share in (mask.mean(dim=(1, 2, 3)), change)]
+        return torch.stack((*sure, *small), dim=1)
 
     def find(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, 1, H, W) of a pixel belonging to a mark, and the picture (N, 3, H, W) without it: its lines.

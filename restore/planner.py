@@ -19,13 +19,17 @@ from restore.session import Session
 END = "end"
 #: Of the least that is colour: what has more of it is in colour beyond doubt.
 MOST_VARIETY = 2.0
+#: Where a picture was shrunk by more than this, its view is not denoised.
+_SHRUNK = 2
 
 
 class Sight(NamedTuple):
-    """What a planner is told of a picture: a look at it, (K, 3, S, S), (3, T, T) and (3, H, W) uint8, and findings.
+    """What a planner is told of a picture: a look at it, (K, 3, S, S), (3, T, T) and (V, 3, H, W) uint8, and findings.
 
-    `levels` (K,) float32 are the deviations in [0, 1] of the noise that the denoiser finds in each crop, `variety` how
-    much of the colour no single pigment explains, from 0 to MOST_VARIETY; 1 and more is a colour photo.
+    Of the V views the first is the picture as it is, the last as it would be without its noise; where there is no
+    noise to speak of they are one. `levels` (K,) float32 are the deviations in [0, 1] of the noise that the denoiser
+    finds in each crop, `variety` how much of the colour no single pigment explains, from 0 to MOST_VARIETY; 1 and more
+    is a colour photo.
     """
 
     crops: np.ndarray
@@ -43,13 +47,24 @@ def examine(
     `denoiser` is one that finds the level of noise itself; without one there is none.
     """
     seen = look(pixels, crops=crops, side=side, thumbnail=thumbnail, longest=longest)
+    views = [seen.view]
     levels = np.zeros(crops, np.float32)
     if denoiser is not None:
-        unknown = np.full(crops, denoiser.spec.param("sigma").unknown, np.float32)
-        found = denoiser.run_batch({"image": seen.crops / np.float32(255), "sigma": unknown})["level"]
+        found = _denoised(denoiser, seen.crops)["level"]
         levels = np.sqrt(np.square(found).mean((1, 2, 3)))
+        # Noise of a larger picture is averaged away where it is shrunk.
+        shows = max(pixels.shape[:2]) <= _SHRUNK * longest
+        if shows and np.median(levels) >= denoiser.spec.param("sigma").nothing_below:
+            cleared = _denoised(denoiser, seen.view[None])["restored"][0]
+            views.append(np.rint(cleared.clip(0, 1) * 255).astype(np.uint8))
     variety = judge(np.ascontiguousarray(seen.view.transpose(1, 2, 0))).variety / COLOUR_FROM
-    return Sight(*seen, levels, min(variety, MOST_VARIETY))
+    return Sight(seen.crops, seen.thumbnail, np.stack(views), levels, min(variety, MOST_VARIETY))
+
+
+def _denoised(denoiser: Model, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Its answers on pictures (N, 3, H, W) uint8 whose noise it is to find."""
+    unknown = np.full(len(pictures), denoiser.spec.param("sigma").unknown, np.float32)
+    return denoiser.run_batch({"image": pictures / np.float32(255), "sigma": unknown})
 
 
 class Planner(Model):

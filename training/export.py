@@ -221,9 +221,8 @@ def _in_torch(
         values = inputs[tensor.name]
         if is_picture(tensor):
             height, width = values.shape[-2:]
-            values = np.pad(
-                values, ((0, 0), (0, 0), (0, -height % multiple_of), (0, -width % multiple_of)), mode="reflect"
-            )
+            sides = (0, -height % multiple_of), (0, -width % multiple_of)
+            values = np.pad(values, (*[(0, 0)] * (values.ndim - 2), *sides), mode="reflect")
         padded.append(torch.from_numpy(values))
     with torch.no_grad():
         answers = network(*padded)

@@ -102,14 +102,14 @@ def _padding(model: onnx.ModelProto, names: Sequence[str], multiple_of: int) -> 
         {
             "pad/multiple": [multiple_of],
             "pad/starts": [0, 0],
-            "pad/axes": [2, 3],
+            "pad/axes": [-2, -1],
             "pad/none": 0,
             "pad/one": 1,
             "pad/two": 2,
         },
     )
     nodes = [
-        helper.make_node("Shape", [names[0]], ["pad/size"], start=2),
+        helper.make_node("Shape", [names[0]], ["pad/size"], start=-2),
         helper.make_node("Neg", ["pad/size"], ["pad/negative"]),
         helper.make_node("Mod", ["pad/negative", "pad/multiple"], ["pad/extra"]),
         helper.make_node("Add", ["pad/size", "pad/extra"], ["pad/whole"]),
@@ -119,10 +119,10 @@ def _padding(model: onnx.ModelProto, names: Sequence[str], multiple_of: int) -> 
     for name in names:
         _rename(model.graph.node, name, f"{name}/padded")
         nodes += [
-            helper.make_node("Gather", [name, "pad/rows"], [f"{name}/below"], axis=2),
-            helper.make_node("Concat", [name, f"{name}/below"], [f"{name}/tall"], axis=2),
-            helper.make_node("Gather", [f"{name}/tall", "pad/columns"], [f"{name}/beside"], axis=3),
-            helper.make_node("Concat", [f"{name}/tall", f"{name}/beside"], [f"{name}/padded"], axis=3),
+            helper.make_node("Gather", [name, "pad/rows"], [f"{name}/below"], axis=-2),
+            helper.make_node("Concat", [name, f"{name}/below"], [f"{name}/tall"], axis=-2),
+            helper.make_node("Gather", [f"{name}/tall", "pad/columns"], [f"{name}/beside"], axis=-1),
+            helper.make_node("Concat", [f"{name}/tall", f"{name}/beside"], [f"{name}/padded"], axis=-1),
         ]
     return nodes
 
@@ -182,7 +182,7 @@ def _free_sides(values: Sequence[onnx.ValueInfoProto], names: Sequence[str]) -> 
     """Say that pictures may have any height and width."""
     for value in values:
         if value.name in names:
-            for axis, name in zip((2, 3), ("height", "width"), strict=True):
+            for axis, name in zip((-2, -1), ("height", "width"), strict=True):
                 value.type.tensor_type.shape.dim[axis].dim_param = name
 
 

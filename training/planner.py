@@ -29,7 +29,7 @@ from training.settings import Settings
 from training.tried_cases import TriedCase
 from training.trying import STEPS, Order
 from training.walks import NONE, Gallery, Lesson, Walk, lesson, mirrored, walk_of
-from training.weights import start_from, weights_of
+from training.weights import start_from
 
 RECIPE = "plan-fast"
 #: Walks that one step learns from, and how many of them are the planner's own, once there are such.
@@ -84,7 +84,7 @@ def sight_by(denoiser: Model | None) -> Callable[[np.ndarray], Sight]:
 
 
 def traits_of(network: Planner, precision: torch.dtype = torch.float32) -> Callable[[Sight], Tensor]:
-    """Gives a network's traits (C,) of what is told of a picture, the view padded as the export pads it.
+    """Gives a network's traits (C,) of what is told of a picture, its views padded as the export pads them.
 
     `precision` is that of the convolutions.
     """
@@ -92,7 +92,7 @@ def traits_of(network: Planner, precision: torch.dtype = torch.float32) -> Calla
     @torch.no_grad()
     def traits(sight: Sight) -> Tensor:
         rows, columns = (-side % network.multiple_of for side in sight.view.shape[-2:])
-        padded = np.pad(sight.view, ((0, 0), (0, rows), (0, columns)), mode="reflect")
+        padded = np.pad(sight.view, ((0, 0), (0, 0), (0, rows), (0, columns)), mode="reflect")
         view = torch.from_numpy(padded)[None].float() / 255
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             found = network.traits(view, torch.from_numpy(sight.levels)[None], torch.tensor([sight.variety]))
@@ -164,15 +164,13 @@ def figures(planned: Sequence[Planned], cases: Sequence[TriedCase]) -> dict[str,
 def new_planner(start: Path | None = None) -> Planner:
     """A network with the finder of the installed watermark remover as its eye for marks.
 
-    With `start`, a planner's checkpoint or exported file, all of its own weights that still fit are taken from there,
-    the rest is fresh, and what sees noise stays as it is: noise looks as it did, whatever the labels mean. A thousand
-    tried photos are too few to learn it from; docs/decisions say what that costs.
+    With `start`, an earlier planner's checkpoint or exported file, its weights are taken from there, and what sees
+    noise stays as it is: noise looks as it did, whatever the labels mean. A thousand tried photos are too few to learn
+    it from; docs/decisions say what that costs. Raises TrainingError for a file that does not fit.
     """
     network = Planner()
     if start:
-        places, old = network.state_dict(), weights_of(start, network)
-        fits = {name: w for name, w in old.items() if name in places and places[name].shape == w.shape}
-        network.load_state_dict(fits, strict=False)
+        start_from(start, network)
         network.keep_eye_for_noise()
     remover = find_recipe("unwatermark").build()
     start_from(store.find("unwatermark"), remover)

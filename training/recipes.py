@@ -308,7 +308,7 @@ OTHERS: dict[str, NetworkRecipe] = {
         tensors=(
             TensorInput(name="crops", shape=("N", CROPS, 3, CROP, CROP), min=0.0, max=1.0, default=0.5),
             TensorInput(name="thumbnail", shape=("N", 3, THUMBNAIL, THUMBNAIL), min=0.0, max=1.0, default=0.5),
-            TensorInput(name="view", shape=("N", 3, "H", "W"), min=0.0, max=1.0, default=0.5),
+            TensorInput(name="view", shape=("N", "V", 3, "H", "W"), min=0.0, max=1.0, default=0.5),
             TensorInput(name="levels", shape=("N", CROPS), min=0.0, max=0.5, default=0.0),
             TensorInput(name="variety", shape=("N",), min=0.0, max=MOST_VARIETY, default=0.0),
             TensorInput(

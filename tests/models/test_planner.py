@@ -22,7 +22,7 @@ def network() -> Planner:
 
 def told(count: int = 3) -> tuple[torch.Tensor, ...]:
     rng = torch.Generator().manual_seed(1)
-    shapes = (count, 8, 3, 48, 48), (count, 3, 96, 96), (count, 3, 64, 96), (count, 8), (count,)
+    shapes = (count, 8, 3, 48, 48), (count, 3, 96, 96), (count, 2, 3, 64, 96), (count, 8), (count,)
     return tuple(torch.rand(shape, generator=rng) for shape in shapes)
 
 
@@ -92,7 +92,7 @@ def test_no_step_is_planned_twice_and_an_ended_plan_stays_so(network):
 
 def test_other_sizes_of_crops_and_thumbnails_are_taken():
     network = Planner(windows=5, crop=32, thumbnail=80, labels=3).eval()
-    told = torch.rand(2, 5, 3, 32, 32), torch.rand(2, 3, 80, 80), torch.rand(2, 3, 64, 32), torch.rand(2, 5)
+    told = torch.rand(2, 5, 3, 32, 32), torch.rand(2, 3, 80, 80), torch.rand(2, 1, 3, 64, 32), torch.rand(2, 5)
     steps, scores, _ = network(*told, torch.rand(2), torch.tensor([[3, 3], [1, 3]]))
     assert steps.shape == (2, 2)
     assert scores.shape == (2, 2, 3)
@@ -144,19 +144,23 @@ def test_its_finder_is_not_trained_and_says_what_the_remover_says(network):
 def test_what_is_told_of_a_mark_is_where_it_is_surest_and_how_large(network):
     # A finder that takes whatever is bright for a mark, and would change nothing.
     network.find = lambda picture: (20 * picture[:, :1] - 16, picture)
-    view = torch.full((2, 3, 192, 192), 0.5)
-    view[1, :, 64:96, 32:64] = 1.0
+    view = torch.full((2, 1, 3, 192, 192), 0.5)
+    view[1, ..., 64:96, 32:64] = 1.0
     without, marked = network.traits(view, torch.zeros(2, 8), torch.zeros(2))
     # The mean logit is 20 * 0.5 - 16 = -6 without and 4 on the mark, for squares of 8, 16 and 32 alike; told by 4.
     torch.testing.assert_close(without[:3], torch.full((3,), -1.5))
     torch.testing.assert_close(marked[:3], torch.full((3,), 1.0))
     # A 36th of the picture.
     assert marked[3].item() == pytest.approx(math.log(1 / 36 + 1e-4) / 4, abs=1e-4)
+    # One view is both.
+    torch.testing.assert_close(marked[-5:], marked[:5])
+    both = network.traits(view[None, :, 0], torch.zeros(1, 8), torch.zeros(1))[0]
+    torch.testing.assert_close(both, torch.cat((without[:-5], marked[:5])))
 
 
 def test_what_is_told_of_noise_is_how_often_twice_as_much_from_the_faintest_crop_up(network):
     levels = torch.tensor([[8.0, 4, 2, 1, 0, 16, 32, 64]]) / 255
-    found = network.traits(torch.full((1, 3, 32, 32), 0.5), levels, torch.tensor([0.7]))[0]
+    found = network.traits(torch.full((1, 1, 3, 32, 32), 0.5), levels, torch.tensor([0.7]))[0]
     expected = torch.tensor([0, 1, 2, 4, 8, 16, 32, 64]).add(0.5).log() / 2
-    torch.testing.assert_close(found[5:-1], expected)
-    assert found[-1].item() == pytest.approx(0.7)
+    torch.testing.assert_close(found[5:13], expected)
+    assert found[13].item() == pytest.approx(0.7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -28,11 +29,11 @@ class Doubtful:
     )
 
     def run_batch(self, inputs):
-        assert inputs["sigma"].tolist() == [-7.0] * 4
+        assert inputs["sigma"].tolist() == [-7.0] * len(inputs["image"])
         said = inputs["image"][:, :1, :1, :1]
         share = np.ones((1, 1, 48, 48), np.float32)
         share[..., 24:] = 0.5
-        return {"level": said * share}
+        return {"level": said * share, "restored": 1 - inputs["image"]}
 
 
 def test_the_denoiser_is_asked_for_the_level_of_each_crop():
@@ -41,6 +42,21 @@ def test_the_denoiser_is_asked_for_the_level_of_each_crop():
     expected = sight.crops[:, 0, 0, 0] / 255 * np.sqrt((1 + 0.25) / 2)
     assert sight.levels.dtype == np.float32
     np.testing.assert_allclose(sight.levels, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("level", "height", "width", "views"),
+    # As noisy as makes a difference, and less; a view of half the picture's size, and of less.
+    [(20, 400, 300, 2), (9, 400, 300, 1), (20, 100, 90, 2), (20, 300, 401, 1)],
+)
+def test_a_noisy_picture_is_viewed_without_its_noise_too(level, height, width, views):
+    denoiser = Doubtful()
+    sigma = dataclasses.replace(denoiser.spec.params[0], nothing_below=0.05)
+    denoiser.spec = dataclasses.replace(denoiser.spec, params=(sigma,))
+    view = examine(np.full((height, width, 3), level, np.uint8), denoiser, **SHAPE).view
+    assert len(view) == views
+    assert (view[0] == level).all()
+    assert (view[-1] == (255 - level if views == 2 else level)).all()
 
 
 def test_without_a_denoiser_there_is_no_noise(make_photo):

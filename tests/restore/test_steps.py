@@ -31,7 +31,7 @@ def planner_file(tmp_path_factory) -> Path:
     tensors = (
         TensorInput(name="crops", shape=("N", 2, 3, 16, 16), min=0, max=1, default=0),
         TensorInput(name="thumbnail", shape=("N", 3, 8, 8), min=0, max=1, default=0),
-        TensorInput(name="view", shape=("N", 3, "H", "W"), min=0, max=1, default=0),
+        TensorInput(name="view", shape=("N", "V", 3, "H", "W"), min=0, max=1, default=0),
         TensorInput(name="levels", shape=("N", 2), min=0, max=1, default=0),
         TensorInput(name="variety", shape=("N",), min=0, max=2, default=0),
         TensorInput(name="taken", shape=("N", 3), min=0, max=4, default=4, dtype="int64"),
@@ -53,7 +53,7 @@ def planner_file(tmp_path_factory) -> Path:
         "deviation": np.full((1, 3), SIGMA, np.float32),
     }
     nodes = [
-        helper.make_node("ReduceMean", ["view", "pixels"], ["of_view"], keepdims=0),
+        helper.make_node("ReduceMean", ["view", "every_crop"], ["of_view"], keepdims=0),
         helper.make_node("ReduceMean", ["thumbnail", "pixels"], ["of_thumbnail"], keepdims=0),
         helper.make_node("Add", ["of_view", "of_thumbnail"], ["both"]),
         helper.make_node("Mul", ["both", "half"], ["brightness"]),
