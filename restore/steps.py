@@ -125,6 +125,15 @@ def make_plan(image: Image, planner: Planner | None) -> tuple[Step, ...]:
     return tuple(Step(name, sigma) for name, sigma in planner(image))
 
 
+def still_due(step: str, now: Image, before: Sequence[str], planner: Planner) -> bool:
+    """Whether a step that was planned at the first look is still to be taken, after those `before`.
+
+    A restorer can make another needless: noise that goes takes a faint mark with it. Colour is never needless for that:
+    what is black-and-white stays so.
+    """
+    return step == "colorize" or planner.still_wants(now, before, step)
+
+
 def carry_out(
     image: Image,
     tools: Mapping[str, Tool],
@@ -135,8 +144,8 @@ def carry_out(
 ) -> Outcome:
     """Do the steps of a plan, or, without one, those that the planner proposes.
 
-    A plan of the planner's own is followed only as long as it still wants the next step when it looks at the picture
-    again; no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
+    Of a plan of the planner's own a step is left out that it no longer wants when it looks at the picture again
+    (`still_due`); no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
     """
     told = steps is not None
     planned = tuple(steps) if steps is not None else make_plan(image, planner)
@@ -148,8 +157,8 @@ def carry_out(
             left_out.append(step.name)
             continue
         before = [earlier.name for earlier in planned[:number]]
-        if taken and not told and planner and not planner.still_wants(now, before, step.name):
-            break
+        if taken and not told and planner and not still_due(step.name, now, before, planner):
+            continue
 
         def tick(share: float, number: int = number) -> None:
             if progress:

@@ -27,7 +27,7 @@ from restore import image as image_module
 from restore.engine import open_model
 from restore.image import Image
 from restore.planner import Planner
-from restore.steps import Step, Tool, carry_out, make_plan, open_tools
+from restore.steps import Step, Tool, carry_out, make_plan, open_tools, still_due
 from training.data import PhotoSet, find_photos
 from training.mark_assets import Assets
 from training.marks import draw_mark
@@ -222,9 +222,8 @@ def followed(pictures: Mapping[Order, np.ndarray], plan: Sequence[Step], planner
     taken: Order = ()
     for step in plan:
         now = pictures[tuple(name for name in taken if name != "colorize")]
-        if taken and not planner.still_wants(Image(now), taken, step.name):
-            break
-        taken += (step.name,)
+        if not taken or still_due(step.name, Image(now), taken, planner):
+            taken += (step.name,)
     return taken
 
 

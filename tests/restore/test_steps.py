@@ -185,13 +185,33 @@ def test_a_plan_is_followed_and_looked_at_again(planner):
     assert [step.name for step in outcome.taken] == ["denoise", "colorize"]
 
 
-def test_it_stops_early_where_the_picture_no_longer_wants_the_step(planner):
-    # Darkened from 0.78 to 0.39 by the first step, it is not to be coloured any more.
+class LooksAgain:
+    """A planner that wants all three, and what it planned only as long as the picture is bright."""
+
+    def __call__(self, image):
+        return ("denoise", SIGMA), ("unwatermark", None), ("colorize", None)
+
+    def still_wants(self, image, before, step):
+        assert (before, step) == (["denoise"], "unwatermark")
+        return image.pixels.min() > 100
+
+
+@pytest.mark.parametrize(
+    ("darker", "taken"), [(10, ["denoise", "unwatermark", "colorize"]), (120, ["denoise", "colorize"])]
+)
+def test_a_step_is_left_out_where_the_picture_no_longer_wants_it_but_not_the_colour_behind_it(darker, taken):
+    tools = Tools(denoise=darker, unwatermark=5, colorize=20)
+    outcome = carry_out(flat(200), tools.mapping(), planner=LooksAgain())
+    assert [name for name, _ in tools.calls] == taken
+    assert [step.name for step in outcome.planned] == ["denoise", "unwatermark", "colorize"]
+    assert [step.name for step in outcome.taken] == taken
+
+
+def test_colour_stays_due_whatever_the_picture_looks_like_behind_the_first_step(planner):
+    # Darkened from 0.78 to 0.39, where this planner would not ask for colour.
     tools = Tools(denoise=100, colorize=20)
-    outcome = carry_out(flat(200), tools.mapping(), planner=planner)
-    assert [name for name, _ in tools.calls] == ["denoise"]
-    assert [step.name for step in outcome.planned] == ["denoise", "colorize"]
-    assert [step.name for step in outcome.taken] == ["denoise"]
+    carry_out(flat(200), tools.mapping(), planner=planner)
+    assert [name for name, _ in tools.calls] == ["denoise", "colorize"]
 
 
 def test_a_clean_photo_comes_back_as_the_same_object(planner):
