@@ -113,8 +113,8 @@ def _padding(model: onnx.ModelProto, names: Sequence[str], multiple_of: int) -> 
         helper.make_node("Neg", ["pad/size"], ["pad/negative"]),
         helper.make_node("Mod", ["pad/negative", "pad/multiple"], ["pad/extra"]),
         helper.make_node("Add", ["pad/size", "pad/extra"], ["pad/whole"]),
-        *_mirrored(0, "pad/rows"),
-        *_mirrored(1, "pad/columns"),
+        *_mirrored("pad/none", "pad/rows"),
+        *_mirrored("pad/one", "pad/columns"),
     ]
     for name in names:
         _rename(model.graph.node, name, f"{name}/padded")
@@ -127,12 +127,15 @@ def _padding(model: onnx.ModelProto, names: Sequence[str], multiple_of: int) -> 
     return nodes
 
 
-def _mirrored(axis: int, name: str) -> list[onnx.NodeProto]:
-    """Nodes that make `name`, the indices along an axis (0 or 1) of what is mirrored behind its end, to and fro."""
+def _mirrored(axis: str, name: str) -> list[onnx.NodeProto]:
+    """Nodes that make `name`, the indices of what is mirrored behind a side's end, to and fro.
+
+    `axis` is the constant that says which of `pad/size` the side is.
+    """
     part = f"{name}/{{}}".format
     return [
-        helper.make_node("Gather", ["pad/size", "pad/none" if axis == 0 else "pad/one"], [part("side")]),
-        helper.make_node("Gather", ["pad/whole", "pad/none" if axis == 0 else "pad/one"], [part("end")]),
+        helper.make_node("Gather", ["pad/size", axis], [part("side")]),
+        helper.make_node("Gather", ["pad/whole", axis], [part("end")]),
         helper.make_node("Range", [part("side"), part("end"), "pad/one"], [part("run")]),
         helper.make_node("Sub", [part("side"), "pad/one"], [part("last")]),
         helper.make_node("Mul", [part("last"), "pad/two"], [part("back")]),
