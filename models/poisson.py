@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 #: Damping of Jacobi's iteration that smooths the five-point Laplacian's upper half of frequencies best.
 _DAMPING = 0.8
-#: Iterations before and after a coarser grid's correction, and on the coarsest grid, which few cells make.
-_SMOOTHINGS, _COARSEST = 2, 10
+#: Iterations before and after a coarser grid's correction: on the finest grid, which costs most, on those between, and
+#: on the coarsest, which few cells make.
+_FINEST, _COARSER, _COARSEST = 2, 4, 16
 
 
 def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +43,7 @@ def solve_poisson(right: Tensor, below: Tensor, anchor: Tensor, weight: Tensor, 
     levels = [_Level(each, beside) for each in weights]
     found = levels[-1].relaxed(None, sources[-1], _COARSEST)
     for grid in reversed(range(grids - 1)):
-        found = _cycle(_spread(found), sources[grid], levels[grid:])
+        found = _cycle(_spread(found), sources[grid], levels[grid:], _COARSER if grid else _FINEST)
     return found
 
 
@@ -88,14 +89,14 @@ def _beside(like: Tensor) -> Tensor:
     return (away[:, None] + away == 1).to(like.dtype)[None, None]
 
 
-def _cycle(found: Tensor | None, source: Tensor, levels: Sequence[_Level]) -> Tensor:
-    """A V-cycle: smooth, correct on the coarser grids, smooth. From 0 where `found` is None."""
+def _cycle(found: Tensor | None, source: Tensor, levels: Sequence[_Level], smoothings: int) -> Tensor:
+    """A V-cycle: smooth so often, correct on the coarser grids, smooth. From 0 where `found` is None."""
     if len(levels) == 1:
         return levels[0].relaxed(found, source, _COARSEST)
-    found = levels[0].relaxed(found, source, _SMOOTHINGS)
+    found = levels[0].relaxed(found, source, smoothings)
     left = _gathered(levels[0].residual(found, source))
-    found = found + _spread(_cycle(None, left, levels[1:]))
-    return levels[0].relaxed(found, source, _SMOOTHINGS)
+    found = found + _spread(_cycle(None, left, levels[1:], _COARSER))
+    return levels[0].relaxed(found, source, smoothings)
 
 
 def _gathered(cells: Tensor) -> Tensor:

@@ -29,11 +29,12 @@ _STEEP, _MOST_SAID = 4 / 255, 3.0
 #: Slopes below this are an opaque mark's, and no contrast to be brought back; and the most that the second network
 #: changes of the first one's, as a logarithm.
 _LEAST_SLOPE, _MOST_CLEARED = 0.3, 2.0
-#: How much a pixel outside the mask is held to the picture, beside the gradients' 1: of 0.3 to 30 what one multigrid
-#: cycle gets furthest with.
-_OUTSIDE = 0.3
-#: The largest logarithm of how much a pixel under the mark is held to its line, and of its inverse.
-_MOST_HELD = 6.0
+#: How much a pixel outside the mask is held to the picture, beside the gradients' 1: of 0.03 to 30 what one multigrid
+#: cycle gets furthest with, and what forgives best a mask that ends a little too early.
+_OUTSIDE = 0.1
+#: The largest logarithm of how much a pixel under the mark is held to its line, and of its inverse: so far that neither
+#: of them binds. (At 6 nearly every pixel stood at the end, held to lines that were not to be trusted.)
+_MOST_HELD = 10.0
 
 #: To the right and below, as `models.poisson.gradients` gives them.
 _Gradients = tuple[Tensor, Tensor]

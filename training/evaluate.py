@@ -28,6 +28,7 @@ from restore.engine import Restorer, open_model
 from restore.image import Image
 from training import TrainingError
 from training.data import SUFFIXES
+from training.graphs import padded
 from training.levels_eval import measure_extremes, measure_levels
 from training.loop import load_network
 from training.metrics import psnr, registered_psnr, ssim
@@ -405,6 +406,6 @@ def _in_torch(network: nn.Module, noisy: np.ndarray, sigma: float) -> np.ndarray
     """Mirrored to the network's multiple and cropped again, as the ONNX graph does."""
     height, width = noisy.shape[:2]
     multiple = int(getattr(network, "multiple_of", 1))
-    padded = np.pad(noisy, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
-    answer: Tensor = network(_batch(padded), torch.tensor([sigma]))[0]
+    picture = padded(noisy.transpose(2, 0, 1), multiple)
+    answer: Tensor = network(torch.from_numpy(picture)[None], torch.tensor([sigma]))[0]
     return answer[0, :, :height, :width].permute(1, 2, 0).numpy()

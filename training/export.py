@@ -21,7 +21,7 @@ from restore.errors import UnsupportedModel
 from restore.layers import LAYERS_KEY, to_json
 from restore.session import Session
 from training.cards import model_card
-from training.graphs import exported, fixed, halve_weights, is_picture, take_any_size, upsample_by_shuffling
+from training.graphs import exported, fixed, halve_weights, is_picture, padded, take_any_size, upsample_by_shuffling
 from training.layer_list import layers_of
 from training.loop import load_network
 from training.recipes import NetworkRecipe, find_network
@@ -215,17 +215,16 @@ def _in_torch(
     network: nn.Module, inputs: Mapping[str, np.ndarray], recipe: NetworkRecipe, multiple_of: int
 ) -> dict[str, np.ndarray]:
     """The torch network's answers by name, its pictures padded, cropped and clamped as the graph does it."""
-    padded = []
+    tensors = []
     height = width = 0
     for tensor in recipe.inputs:
         values = inputs[tensor.name]
         if is_picture(tensor):
             height, width = values.shape[-2:]
-            sides = (0, -height % multiple_of), (0, -width % multiple_of)
-            values = np.pad(values, (*[(0, 0)] * (values.ndim - 2), *sides), mode="reflect")
-        padded.append(torch.from_numpy(values))
+            values = padded(values, multiple_of)
+        tensors.append(torch.from_numpy(values))
     with torch.no_grad():
-        answers = network(*padded)
+        answers = network(*tensors)
     answers = (answers,) if isinstance(answers, torch.Tensor) else answers
     found = {}
     for output, answer in zip(recipe.outputs, answers, strict=True):

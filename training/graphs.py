@@ -95,6 +95,13 @@ def take_any_size(
     graph.node.extend(nodes)
 
 
+def padded(picture: np.ndarray, multiple_of: int) -> np.ndarray:
+    """A picture (..., H, W) as the graph pads it: mirrored at its lower and right end up to the multiple."""
+    height, width = picture.shape[-2:]
+    sides = (0, -height % multiple_of), (0, -width % multiple_of)
+    return np.pad(picture, (*[(0, 0)] * (picture.ndim - 2), *sides), mode="reflect")
+
+
 def _padding(model: onnx.ModelProto, names: Sequence[str], multiple_of: int) -> list[onnx.NodeProto]:
     """Nodes that make NAME/padded of each name, which the network then takes instead; `pad/size` is what to keep."""
     _constants(

@@ -18,6 +18,7 @@ from restore import store
 from restore.model import Model
 from restore.planner import Sight, examine
 from restore.steps import Tool
+from training.graphs import padded
 from training.loop import Ema, pick_precision
 from training.optimizers import Optimizers
 from training.planner_photos import CROP, CROPS, LABELS, THUMBNAIL, VIEW
@@ -91,9 +92,7 @@ def traits_of(network: Planner, precision: torch.dtype = torch.float32) -> Calla
 
     @torch.no_grad()
     def traits(sight: Sight) -> Tensor:
-        rows, columns = (-side % network.multiple_of for side in sight.view.shape[-2:])
-        padded = np.pad(sight.view, ((0, 0), (0, 0), (0, rows), (0, columns)), mode="reflect")
-        view = torch.from_numpy(padded)[None].float() / 255
+        view = torch.from_numpy(padded(sight.view, network.multiple_of))[None].float() / 255
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             found = network.traits(view, torch.from_numpy(sight.levels)[None], torch.tensor([sight.variety]))
         return found[0].float()

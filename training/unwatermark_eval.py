@@ -173,10 +173,13 @@ def measure(args: argparse.Namespace, command: str) -> MarkReport:
     for flag in ("clwd", "hard", "large", "sent", "unmarked"):
         if getattr(args, flag) < 0:
             raise TrainingError(f"--{flag} must be 0 or more.")
-    restorers = {name: open_model(name, threads=args.threads) for name in args.model}
-    for name, restorer in restorers.items():
+    opened = {name: open_model(name, threads=args.threads) for name in args.model}
+    for name, restorer in opened.items():
         if not restorer.finds_marks:
             raise TrainingError(f"--model {name}: {restorer.spec.name} is for the task {restorer.spec.task}.")
+    own = [restorer.spec.name for restorer in opened.values()]
+    # Two files can hold networks of one name: they are then told apart by what was given.
+    restorers = {r.spec.name if own.count(r.spec.name) == 1 else name: r for name, r in opened.items()}
     photos = spread([member for member in find_photos(args.data) if member.split == args.split])
     if not photos:
         raise TrainingError(f"{args.data}: no photo of the split {args.split!r}")
@@ -187,12 +190,12 @@ def measure(args: argparse.Namespace, command: str) -> MarkReport:
         if count := getattr(args, name):
             made = functools.partial(_pairs, name, photos, assets, count, pixels=sides.get(name))
             _measure_set(report, name, count=count, made=made, restorers=restorers, args=args)
-    for restorer in restorers.values():
+    for name, restorer in restorers.items():
         if args.unmarked:
             chosen = photos[: args.unmarked]
             images = _tracked(map(_read, chosen), "unmarked", len(chosen))
             identical = sum(not restorer(image).changed(image) for image in images)
-            report.kept.append(Kept(method=restorer.spec.name, identical=identical, photos=len(chosen)))
+            report.kept.append(Kept(method=name, identical=identical, photos=len(chosen)))
     return report
 
 
@@ -246,7 +249,8 @@ def _measure_set(
     methods: dict[str, Remover] = {}
     if args.baselines:
         methods = {"nothing done": _nothing, "Telea, told the mask": _inpaint, "Navier-Stokes, told the mask": _flow}
-    networks = {f"`{restorer.spec.name}`": restorer for restorer in restorers.values()}
+    names = {f"`{name}`": name for name in restorers}
+    networks = {text: restorers[name] for text, name in names.items()}
     methods |= {text: functools.partial(_by_network, restorer) for text, restorer in networks.items()}
     for text, restorer in networks.items():
         if any(param.name == "certainty" for param in restorer.spec.params):
@@ -269,10 +273,7 @@ def _measure_set(
                 if args.sheets and len(shown) < 60:
                     shown.append(_cell(pair, answer, found))
     report.pictures[name] = count
-    report.rows[name] = [
-        Row(method=m, scores=_mean(found), model=networks[m].spec.name if m in networks else None)
-        for m, found in scores.items()
-    ]
+    report.rows[name] = [Row(method=m, scores=_mean(found), model=names.get(m)) for m, found in scores.items()]
     for row in report.rows[name]:
         Console(stderr=True).print(f"{name}, {row.method}: {row.scores.psnr:.2f} dB", highlight=False)
     if args.sheets and shown:

@@ -143,6 +143,18 @@ def test_a_mark_whose_edges_are_known_goes_although_its_colour_is_not():
     assert float((found.restored - clean).abs().max()) < 0.03
 
 
+def test_lines_without_trust_draw_nothing_to_them_even_in_the_middle_of_a_large_mark():
+    clean = torch.linspace(0.2, 0.6, 128).expand(1, 3, 128, 128).clone()
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., 16:112, 16:112] = 1
+    network = _that_says(torch.zeros_like(clean), torch.full_like(clean, 0.3), edges_of=torch.zeros_like(mask))
+    with torch.no_grad():
+        found = network.decompose(clean, mask, torch.ones(1))
+    # No mark at all, and lines that would make everything lighter by 0.3. A trust of exp(-6) lets them by 0.2.
+    assert float((found.lines - clean).abs().min()) == pytest.approx(0.3)
+    assert float((found.restored - clean).abs().max()) < 0.02
+
+
 def _that_says(slope: Tensor, height: Tensor, *, edges_of: Tensor) -> WatermarkRemover:
     """A network with these answers, all (1, ., H, W), no trust in lines, and edges where the mask begins or ends."""
     # Deep enough that its coarsest grid has few cells.

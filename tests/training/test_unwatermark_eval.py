@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -52,6 +53,18 @@ def test_one_run_measures_four_sets_and_unmarked_photos(tiny_remover, photo_fold
     assert (tmp_path / "sheets/clwd.png").is_file()
     figures = published_figures(out, "unwatermark-fast").figures
     assert set(figures) == {f"{f}/{s}" for f in ("psnr", "f1", "iou") for s in plain["pictures"]} | {"kept/unmarked"}
+
+
+def test_two_files_of_one_name_are_told_apart(tiny_remover, photo_folder, mark_folder, tmp_path):
+    other = shutil.copy(tiny_remover, tmp_path / "other.onnx")
+    args = argparse.Namespace(
+        data=photo_folder, marks=mark_folder, model=[str(tiny_remover), str(other)], split="test", threads=1, clwd=1,
+        hard=0, large=0, sent=0, unmarked=1, megapixels=12.0, baselines=False, told=False,
+        sheets=None,
+    )  # fmt: skip
+    report = measure(args, "")
+    assert [row.model for row in report.rows["clwd"]] == [str(tiny_remover), str(other), None, None]
+    assert {kept.method for kept in report.kept} == set(report.published()) == {str(tiny_remover), str(other)}
 
 
 def test_published_are_the_networks_own_figures():
