@@ -18,12 +18,19 @@ _LEVEL_SHARE = 0.03
 
 
 def denoising_loss(answers: tuple[Tensor, Tensor], pair: NoisyPair, settings: Settings) -> Tensor:
-    """The picture's error and, for a little, that of the level that the network says it found: (N,)."""
+    """The picture's error and, for a little, that of the level that the network says it found: (N,).
+
+    The picture's is `settings.loss`, and `settings.told_loss` where the network is told the noise.
+    """
     restored, level = (answer.float() for answer in answers)
     truth = F.interpolate(pair.level, size=level.shape[-2:])
     # At each pixel: a map that is right only on average is wrong once it is clipped at 0.
     error = (level - truth).abs().mean(dim=(1, 2, 3))
-    return LOSSES[settings.loss](restored, pair.clean) + _LEVEL_SHARE * error
+    losses = LOSSES[settings.loss](restored, pair.clean)
+    if settings.told_loss != "same":
+        told = pair.inputs["sigma"] >= 0
+        losses = torch.where(told, LOSSES[settings.told_loss](restored, pair.clean), losses)
+    return losses + _LEVEL_SHARE * error
 
 
 @torch.no_grad()

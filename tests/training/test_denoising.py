@@ -36,6 +36,16 @@ def test_the_loss_is_the_pictures_error_and_a_small_share_of_the_levels():
     torch.testing.assert_close(loss, torch.tensor([0.01, 0.01 + 0.03 * 0.3]))
 
 
+def test_where_the_noise_is_told_another_loss_can_count():
+    clean = torch.full((2, 3, 32, 32), 0.5)
+    pair = NoisyPair({"image": clean, "sigma": torch.tensor([0.1, -1.0])}, clean, level=torch.zeros(2, 1, 2, 2))
+    restored = clean.clone()
+    restored[..., :16] += 0.2
+    loss = denoising_loss((restored, torch.zeros(2, 1, 32, 32)), pair, Settings(loss="l1", told_loss="rms"))
+    # Half an 8-bit level is added in squares.
+    torch.testing.assert_close(loss, torch.tensor([math.hypot(0.2 / math.sqrt(2), 0.5 / 255), 0.1]))
+
+
 def test_the_level_is_held_to_the_truth_at_each_place():
     clean = torch.full((1, 3, 16, 32), 0.5)
     pair = NoisyPair({"image": clean}, clean, level=torch.tensor([[[[0.0, 0.2]]]]))
