@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 from rich.console import Console
-from rich.progress import track
 
 from restore import color
 from restore.chroma import Hint, working_shape
@@ -30,6 +29,7 @@ from training import TrainingError
 from training.color_metrics import ciede2000, colourfulness
 from training.data import SPLITS, decode, find_photos
 from training.sheets import sheet
+from training.tracking import tracked
 
 HINTS = (0, 1, 5, 10, 50, 100)
 #: Half of a hint's patch, in pixels.
@@ -199,9 +199,7 @@ def score(photos: Sequence[Photo], method: Method, count: int, *, seed: int, tit
     """Mean scores of a method, with `count` hints a photo."""
     console = Console(stderr=True)
     found = []
-    for index, photo in enumerate(
-        track(photos, title, console=console, transient=True, disable=not console.is_terminal)
-    ):
+    for index, photo in enumerate(tracked(photos, title, len(photos))):
         # A prefix of the same places for every number: more hints are the fewer ones and others.
         hints = draw(photo, max(*HINTS, count), np.random.default_rng([seed, index]))[:count]
         found.append(_score(photo, method(photo, hints)))

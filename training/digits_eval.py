@@ -14,14 +14,13 @@ from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from restore import image as image_module
 from restore.classifier import Classifier
 from restore.engine import open_model
 from restore.errors import UnreadableImage
 from training.mnist import Digits, read_mnist
+from training.tracking import tracked
 
 #: Paper and ink that are told apart by brightness, by hue alone, or by both; ink darker and ink brighter.
 _COLOURS = (
@@ -137,13 +136,10 @@ def _as_they_are(classifier: Classifier, digits: Digits) -> DigitsRow:
 
 def _as_files(classifier: Classifier, digits: Digits, name: str, picture: Picture) -> DigitsRow:
     """Each written as PNG, then read, found and told as a user's file is; one that is not found counts as wrong."""
-    console = Console(stderr=True)
     pairs = list(zip(digits.images.numpy(), digits.labels.tolist(), strict=True))
     right = lost = 0
     seconds = 0.0
-    for index, (digit, label) in enumerate(
-        track(pairs, name, console=console, transient=True, disable=not console.is_terminal)
-    ):
+    for index, (digit, label) in enumerate(tracked(pairs, name, len(pairs))):
         file = io.BytesIO()
         Image.fromarray(picture(digit, index)).save(file, "PNG", compress_level=1)
         started = time.perf_counter()

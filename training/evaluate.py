@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from restore import image as image_module
@@ -33,9 +32,9 @@ from training.levels_eval import measure_extremes, measure_levels
 from training.loop import load_network
 from training.metrics import psnr, registered_psnr, ssim
 from training.tables import UNCHANGED_DB, CleanRow, PhotoRow, PhotoScore, Report, Row, Score
+from training.tracking import tracked
 from training.white_noise import add_noise
 
-T = TypeVar("T")
 S = TypeVar("S", Score, PhotoScore)
 
 BASELINES = ("nlm", "bm3d")
@@ -155,8 +154,8 @@ def evaluate(
         scores = {}
         for sigma in sigmas:
             found = []
-            tracked = _tracked(list(zip(pictures, floats, strict=True)), f"{method.name}, sigma {sigma}", console)
-            for index, (picture, clean) in enumerate(tracked):
+            pairs = tracked(zip(pictures, floats, strict=True), f"{method.name}, sigma {sigma}", len(pictures))
+            for index, (picture, clean) in enumerate(pairs):
                 key = f"{hashes[index]}/{index}/{seed}/{sigma}"
                 if key not in memory.scores:
                     noisy = _noisy(picture, clean, seed=seed, index=index, sigma_255=sigma)
@@ -172,11 +171,6 @@ def _noisy(picture: Image, clean: np.ndarray, *, seed: int, index: int, sigma_25
     if not picture.is_grey:
         return add_noise(clean, seed=seed, index=index, sigma_255=sigma_255)
     return np.repeat(add_noise(clean[..., :1], seed=seed, index=index, sigma_255=sigma_255), 3, axis=2)
-
-
-def _tracked(items: Sequence[T], text: str, console: Console) -> Iterable[T]:
-    """The items, with a bar while they last where a person looks on."""
-    return track(items, text, console=console, transient=True, disable=not console.is_terminal)
 
 
 class _Memory(Generic[S]):
@@ -214,7 +208,7 @@ def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer])
     rows = []
     for name, restorer in restorers.items():
         found = []
-        for picture in _tracked(pictures, f"{name}, clean", Console(stderr=True)):
+        for picture in tracked(pictures, f"{name}, clean", len(pictures)):
             answer = restorer(picture).image
             error = psnr(torch.from_numpy(to_tensor(answer.pixels)), torch.from_numpy(to_tensor(picture.pixels)))
             found.append(min(float(error), UNCHANGED_DB))
@@ -261,7 +255,7 @@ def evaluate_photos(
     for method in _photo_methods(restorers, baselines, console):
         memory = _Memory(PhotoScore, cache, method.version)
         found = []
-        for index, (noisy, truth) in enumerate(_tracked(pictures, method.name, console)):
+        for index, (noisy, truth) in enumerate(tracked(pictures, method.name, len(pictures))):
             key = hashes[index]
             if key not in memory.scores:
                 started = time.perf_counter()

@@ -12,16 +12,14 @@ import argparse
 import collections
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from rich.console import Console
-from rich.progress import track
 
 from restore import image as image_module
 from restore.engine import open_model
@@ -32,9 +30,8 @@ from training.data import PhotoSet, find_photos
 from training.mark_assets import Assets
 from training.marks import draw_mark
 from training.planner_photos import Case, CaseMaker
+from training.tracking import tracked
 from training.trying import STEPS, Order, Trial, tools_to_try, try_out, wanted
-
-T = TypeVar("T")
 
 #: Longest side of a drawn mark, as in the pictures that are damaged.
 _MARK_SIDE = 448
@@ -172,7 +169,8 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
     every_tool = open_tools(device="cpu", threads=args.threads)
     tools = tools_to_try(every_tool)
     done = [
-        _planned(case, planner, tools) for case in _tracked(list(maker.many(args.number, seed=args.seed)), "photos")
+        _planned(case, planner, tools)
+        for case in tracked(maker.many(args.number, seed=args.seed), "photos", args.number)
     ]
     named = [(set(each.order), set(each.needed)) for each in done]
     levels = [
@@ -276,7 +274,7 @@ def _precision_recall(named: Sequence[tuple[set[str], set[str]]], step: str) -> 
 def _harm(planner: Planner, photos: Sequence[Image], factor: int, tools: Mapping[str, Tool]) -> tuple[float, float]:
     """The shares of clean photos for which any step is planned, and that carrying it out changes."""
     planned = changed = 0
-    for photo in _tracked(photos, f"clean photos, {factor} x"):
+    for photo in tracked(photos, f"clean photos, {factor} x", len(photos)):
         large = photo
         if factor > 1:
             size = (photo.width * factor, photo.height * factor)
@@ -300,8 +298,3 @@ def _milliseconds(planner: Planner) -> tuple[float, float]:
         clock.append(time.perf_counter() - started[0])
         cpu.append(time.process_time() - started[1])
     return 1000 * min(clock), 1000 * float(np.median(cpu))
-
-
-def _tracked(items: Sequence[T], text: str) -> Iterator[T]:
-    console = Console(stderr=True)
-    yield from track(items, text, console=console, transient=True, disable=not console.is_terminal)

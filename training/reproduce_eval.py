@@ -12,12 +12,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
-from rich.progress import track
 
 from restore import image as image_module
 from restore.engine import Restorer, open_model
@@ -26,8 +23,7 @@ from restore.reproduce import TYPICAL_KEY, Typical, reproduce, traits
 from training.data import Member, find_photos
 from training.mark_assets import Assets
 from training.mnist import read_mnist
-
-T = TypeVar("T")
+from training.tracking import tracked
 
 #: The side of a picture that is no photo, as the training crops are.
 _SIDE = 256
@@ -100,7 +96,7 @@ def measure(args: argparse.Namespace, command: str) -> ReproduceReport:
     known, held_out = (_traits(model, _read(chosen[split]), split) for split in ("train", "val"))
     typical = Typical.of(known, held_out)
     photos = list(_read(chosen["test"]))
-    done = [reproduce(model, photo) for photo in _tracked(photos, "test photos, reproduced")]
+    done = [reproduce(model, photo) for photo in tracked(photos, "test photos, reproduced", len(photos))]
     bits = [8 * one.code_bytes / (photo.width * photo.height) for one, photo in zip(done, photos, strict=True)]
     jpegs = [one.jpeg_psnr for one in done if one.jpeg_psnr is not None]
     beaten = [one.jpeg_psnr is None or one.psnr > one.jpeg_psnr for one in done]
@@ -133,14 +129,10 @@ def _read(members: Sequence[Member]) -> Iterator[Photo]:
     return (image_module.read(member.path) for member in members)
 
 
-def _tracked(items: Sequence[T], text: str) -> Iterator[T]:
-    console = Console(stderr=True)
-    yield from track(items, text, console=console, transient=True, disable=not console.is_terminal)
-
-
 def _traits(model: Restorer, photos: Iterator[Photo] | Sequence[Photo], text: str) -> np.ndarray:
     """(N, 3)."""
-    return np.stack([traits(model, photo.pixels) for photo in _tracked(list(photos), text)])
+    chosen = list(photos)
+    return np.stack([traits(model, photo.pixels) for photo in tracked(chosen, text, len(chosen))])
 
 
 def others(data: Path, *, number: int, rng: np.random.Generator) -> dict[str, list[Photo]]:

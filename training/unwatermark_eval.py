@@ -16,12 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from restore.engine import Restorer, open_model
@@ -31,9 +30,8 @@ from training.data import Member, find_photos
 from training.mark_assets import Assets
 from training.metrics import mask_f1, mask_iou, psnr, rmse, ssim
 from training.sheets import sheet
+from training.tracking import tracked
 from training.watermarks import MarkedPair, mark_photo
-
-T = TypeVar("T")
 
 #: The pictures of `clwd` are squares of so many pixels.
 _CLWD_SIDE = 256
@@ -193,7 +191,7 @@ def measure(args: argparse.Namespace, command: str) -> MarkReport:
     for name, restorer in restorers.items():
         if args.unmarked:
             chosen = photos[: args.unmarked]
-            images = _tracked(map(_read, chosen), "unmarked", len(chosen))
+            images = tracked(map(_read, chosen), "unmarked", len(chosen))
             identical = sum(not restorer(image).changed(image) for image in images)
             report.kept.append(Kept(method=name, identical=identical, photos=len(chosen)))
     return report
@@ -260,7 +258,7 @@ def _measure_set(
             methods[f"{text}, told the mask"] = functools.partial(_by_network, restorer, told=True)
     scores: dict[str, list[Scores]] = {method: [] for method in methods}
     shown: list[tuple[Tensor, ...]] = []
-    for pair in _tracked(made(), name, count):
+    for pair in tracked(made(), name, count):
         marked = _levels(pair.inputs["image"])
         truth = pair.mask[0, 0].numpy() > 0
         for method, remove in methods.items():
@@ -339,8 +337,3 @@ def _cell(pair: MarkedPair, answer: np.ndarray, found: np.ndarray) -> tuple[Tens
     mask = torch.from_numpy(found)[None, None].float().div(255)
     planes = (pair.inputs["image"], restored, mask.expand(-1, 3, -1, -1), pair.mask.expand(-1, 3, -1, -1), pair.clean)
     return tuple(torch.nn.functional.interpolate(p, (256, 256), mode="area") for p in planes)
-
-
-def _tracked(items: Iterator[T], text: str, total: int) -> Iterator[T]:
-    console = Console(stderr=True)
-    yield from track(items, text, total=total, console=console, transient=True, disable=not console.is_terminal)
