@@ -33,11 +33,9 @@ EXTRA = {
     "training/unwatermark_eval.py": {"cv2", "rich"},
     "training/bench.py": {"onnx", "onnxruntime"},
     "training/export.py": {"onnx"},
-    "training/digits_eval.py": {"rich"},
-    "training/planner_eval.py": {"rich"},
-    "training/reproduce_eval.py": {"rich"},
     "training/graphs.py": {"onnx"},
     "training/layer_list.py": {"onnx", "onnxruntime"},
+    "training/tracking.py": {"rich"},
     "training/weights.py": {"onnx"},
     "training/compare.py": {"matplotlib"},
 }
