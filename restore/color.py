@@ -78,11 +78,6 @@ def luma_of(pixels: np.ndarray) -> Floats:
     return luma
 
 
-def in_gamut(lab: np.ndarray) -> NDArray[np.bool_]:
-    """Whether sRGB can show each colour of (H, W, 3) CIELAB: (H, W)."""
-    return _shown(_rgb_of(*_planes(lab)))
-
-
 def into_gamut(lab: np.ndarray) -> Floats:
     """CIELAB that sRGB can show, (H, W, 3): colours outside lose chroma, at their own L* and hue, until they fit.
 

@@ -62,15 +62,6 @@ def _sigma(level: str, text: str) -> float:
     return value / _SCALE
 
 
-def write(steps: Sequence[Step]) -> str:
-    """The plan as `parse` reads it."""
-    return ",".join(step.name if step.sigma is None else f"{step.name}:{_plain(step.sigma * _SCALE)}" for step in steps)
-
-
-def _plain(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
 def describe(steps: Sequence[Step]) -> str:
     """The plan for people: "watermark; noise, sigma about 22; black and white"."""
     words = []

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from models.colorizer import PALETTE_SIZE, bin_centres, shares_of
 from restore import color
-from training.color_metrics import ciede2000, colourfulness
+from training.color_metrics import ciede2000
 from training.degrade import Pair
 from training.old_photo import draw_hints, grey_of, palette_of
 from training.settings import Settings
@@ -100,13 +100,3 @@ def _nearer(lab: np.ndarray, ab: np.ndarray) -> float:
     found = np.concatenate((truth[..., :1], ab[:, ::4, ::4]), axis=-1)
     grey = np.concatenate((truth[..., :1], np.zeros_like(truth[..., 1:])), axis=-1)
     return float(100 * (1 - ciede2000(truth, found).mean() / ciede2000(truth, grey).mean()))
-
-
-def colour_share(lab: np.ndarray, ab: np.ndarray) -> float:
-    """Mean colourfulness of (N, H, W) luma under `ab`, as a share of the truth's; lab (N, H, W, 3)."""
-    pairs = zip(lab, ab, strict=True)
-    ratios = [
-        (colourfulness(color.join(truth[..., 0], chroma, np.uint8)), colourfulness(color.from_lab(truth).clip(0, 1)))
-        for truth, chroma in pairs
-    ]
-    return float(np.mean([found for found, _ in ratios]) / np.mean([true for _, true in ratios]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -46,7 +47,8 @@ def negative_psnr(restored: Tensor, clean: Tensor) -> Tensor:
     return torch.log10(mse(restored, clean) + _FLOOR) * (10 / _PSNR_UNIT)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LossName = Literal["l1", "charbonnier", "mse", "rms", "psnr"]
+LOSSES: dict[LossName, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": l1,
     "charbonnier": charbonnier,
     "mse": mse,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from training import TrainingError
+from training.losses import LossName
 
 
 def _setting(text: str, *, default: Any) -> Any:
@@ -44,12 +45,8 @@ class Settings:
     weight_by_sigma: bool = _setting(
         "divide each sample's loss by its expected error, so that faint noise counts too", default=True
     )
-    loss: Literal["l1", "charbonnier", "mse", "rms", "psnr"] = _setting(
-        "per pixel; psnr, decibels, goes with --no-weight-by-sigma", default="charbonnier"
-    )
-    told_loss: Literal["same", "l1", "charbonnier", "mse", "rms", "psnr"] = _setting(
-        "of what a denoiser is told the noise of", default="same"
-    )
+    loss: LossName = _setting("per pixel; psnr, decibels, goes with --no-weight-by-sigma", default="charbonnier")
+    told_loss: Literal["same", LossName] = _setting("of what a denoiser is told the noise of", default="same")
     precision: Literal["auto", "float32", "bfloat16"] = _setting(
         "auto: bfloat16 where the hardware multiplies it faster", default="auto"
     )
