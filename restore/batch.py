@@ -148,6 +148,7 @@ def run(
     chroma_strength: float = 1.0,
     mask: np.ndarray | None = None,
     masks: Mapping[Job, Path] | None = None,
+    self_ensemble: int = 1,
 ) -> Iterator[Result]:
     """Do the jobs in order; a failed one does not stop the rest, and leaves nothing behind.
 
@@ -158,7 +159,7 @@ def run(
     options: dict[str, Any] = {"strength": strength, "chroma_strength": chroma_strength, **params}
 
     def work(image: Image, tick: Callable[[float], None]) -> Restored:
-        return restorer(image, tile=tile, progress=tick, mask=mask, **options)
+        return restorer(image, tile=tile, progress=tick, mask=mask, self_ensemble=self_ensemble, **options)
 
     return run_each(jobs, work, on_progress, masks=masks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, overload
 
@@ -12,12 +13,13 @@ import numpy as np
 from restore import store
 from restore.classifier import Classifier
 from restore.contract import to_pixels, to_tensor
+from restore.ensemble import check_count, look_often, part_of
 from restore.errors import BadOption, ModelNotFound, NotEnoughMemory, UnsupportedModel, WrongMask
 from restore.image import Image
 from restore.model import Model
 from restore.planner import Planner
 from restore.session import Session
-from restore.small import Small
+from restore.small import Keep, Small
 from restore.tiles import best_window, plan_tiles, run_tiled
 
 TileSize = int | Literal["auto"] | None
@@ -25,6 +27,8 @@ TileSize = int | Literal["auto"] | None
 #: Pixels of a tile where the size is chosen for the user. The 4.3-million-parameter denoiser needs
 #: about 0.14 GB a megapixel, so a tile takes some 0.7 GB and a 24-megapixel photo six tiles.
 _AUTO_TILE_PIXELS = 5_100_000
+#: The share of the work that is done, where a picture is looked at shrunk, when the network has answered.
+_LOOKING = 0.9
 
 
 class Restored(NamedTuple):
@@ -57,6 +61,7 @@ class Restorer(Model):
         strength: float = 1.0,
         chroma_strength: float = 1.0,
         mask: np.ndarray | None = None,
+        self_ensemble: int = 1,
         **params: float,
     ) -> Restored:
         """The restored picture: same size, depth, alpha, profile and metadata.
@@ -66,13 +71,15 @@ class Restorer(Model):
         for the whole picture at once; a network that needs the whole picture takes it shrunk, and no tiles. `strength`
         and `chroma_strength`, in [0, 1], are how much of the change in luma and in colour is made: 0 leaves it as it
         was. `progress` gets the finished share, up to 1. `mask`, (H, W) of any number type, is where to work instead of
-        where the model would: above 0.
+        where the model would: above 0. `self_ensemble`, 1, 2, 4 or 8, is how often the network looks, mirrored and
+        turned, for the mean of its answers (`restore.ensemble`): better, and so many times slower.
         A picture in which nothing was found to mend comes back as it is, the same object.
         Raises BadOption for a parameter that the model lacks, a value outside its range or a mask of
         another size, NotEnoughMemory.
         """
         if not isinstance(image, Image):
             raise TypeError(f"not {type(image).__name__} but an Image: restore.read(path), or restore.Image(pixels)")
+        check_count(self_ensemble)
         values = self._settle(params)
         sought = [param for param in self.spec.params if values[param.name] == param.unknown]
         if sought and _has_two_levels(image.pixels):
@@ -100,7 +107,7 @@ class Restorer(Model):
                 marks[core] = np.ceil(answers["mask"][0, 0] * 255)
                 out[core][marks[core] == 0] = image.pixels[core][marks[core] == 0]
 
-        self._run(image.pixels, values, keep, tile=tile, progress=progress, mask=told)
+        self._run(image.pixels, values, keep, tile=tile, progress=progress, mask=told, looks=self_ensemble)
         height, width = image.pixels.shape[:2]
         if marks is not None:
             share = float(np.count_nonzero(marks)) / marks.size
@@ -168,46 +175,54 @@ class Restorer(Model):
         self,
         pixels: np.ndarray,
         values: Mapping[str, float],
-        keep: Callable[[tuple[slice, slice], dict[str, np.ndarray]], None],
+        keep: Keep,
         *,
         tile: TileSize,
         progress: Callable[[float], None] | None = None,
         mask: np.ndarray | None = None,
+        looks: int = 1,
     ) -> None:
         scalars = {name: np.array([value], np.float32) for name, value in values.items()}
+        look = partial(self._look, scalars=scalars, tile=tile)
         small = None
         if self.spec.reach is None:
             assert self.spec.working_size is not None, "a spec that passed its check has one of the two"
             small = Small.of(pixels, mask, working_size=self.spec.working_size, soft_size=self.spec.soft_size)
-        looked_at, told = (small.pixels, small.mask) if small else (pixels, mask)
-        height, width = looked_at.shape[:2]
+        if small is None:
+            look_often(look, pixels, mask, keep, count=looks, progress=progress)
+            return
+        looked = part_of(progress, 0.0, _LOOKING)
+        look_often(look, small.pixels, small.mask, small.take, count=looks, progress=looked)
+        small.enlarge_into(keep, part_of(progress, _LOOKING, 1.0))
+
+    def _look(
+        self,
+        pixels: np.ndarray,
+        mask: np.ndarray | None,
+        keep: Keep,
+        progress: Callable[[float], None] | None,
+        *,
+        scalars: Mapping[str, np.ndarray],
+        tile: TileSize,
+    ) -> None:
+        """Run the network on a picture, in tiles where it has a reach."""
+        height, width = pixels.shape[:2]
 
         def run(part: tuple[slice, slice]) -> dict[str, np.ndarray]:
-            image = to_tensor(looked_at[part])
+            image = to_tensor(pixels[part])
             try:
-                return self._session.run({"image": image, **scalars, **self._masks(told, part, image)})
+                return self._session.run({"image": image, **scalars, **self._masks(mask, part, image)})
             except NotEnoughMemory as error:
                 if self.spec.reach is None:
                     raise
                 raise NotEnoughMemory(f"{error} Try smaller tiles: restore {self.spec.task} --tile 1024") from None
 
         if self.spec.reach is None:
-            whole = plan_tiles(height, width, window=None, reach=0, multiple_of=1)
-            run_tiled(whole, run, small.take if small else keep, None if small else progress)
-            if small:
-                small.enlarge_into(keep, progress)
-            return
-        reach, multiple = self.spec.reach, self.spec.multiple_of
-        window: tuple[int, int] | None
-        if tile == "auto":
-            window = best_window(height, width, pixels=_AUTO_TILE_PIXELS, reach=reach, multiple_of=multiple)
-        elif tile is None:
-            window = None
+            tiles = plan_tiles(height, width, window=None, reach=0, multiple_of=1)
         else:
-            if tile < 1:
-                raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
-            window = (tile, tile)
-        run_tiled(plan_tiles(height, width, window=window, reach=reach, multiple_of=multiple), run, keep, progress)
+            window = _window(tile, height, width, self.spec.reach, self.spec.multiple_of)
+            tiles = plan_tiles(height, width, window=window, reach=self.spec.reach, multiple_of=self.spec.multiple_of)
+        run_tiled(tiles, run, keep, progress)
 
     def _masks(self, mask: np.ndarray | None, part: tuple[slice, slice], image: np.ndarray) -> dict[str, np.ndarray]:
         """What the model's tensors get for a window: the user's mask, or that there is none."""
@@ -218,6 +233,15 @@ class Restorer(Model):
         else:
             given = np.ascontiguousarray(mask[part], np.float32)[None, None]
         return {"mask_in": given, "use_mask": np.array([mask is not None], np.float32)}
+
+
+def _window(tile: TileSize, height: int, width: int, reach: int, multiple_of: int) -> tuple[int, int] | None:
+    """Height and width of a tile; None for the whole picture at once. Raises BadOption."""
+    if tile == "auto":
+        return best_window(height, width, pixels=_AUTO_TILE_PIXELS, reach=reach, multiple_of=multiple_of)
+    if tile is not None and tile < 1:
+        raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
+    return None if tile is None else (tile, tile)
 
 
 def _has_two_levels(pixels: np.ndarray) -> bool:

@@ -47,12 +47,22 @@ OWN = {
         "training",
         "models",
         *(
-            f"restore.{m}"
-            for m in ("image", "contract", "color", "chroma", "colorizer", "monochrome", "digits", "layers", "store")
-        ),
-        *(
-            f"restore.{m}"
-            for m in ("engine", "model", "classifier", "planner", "session", "steps", "errors", "reproduce", "look")
+            f"restore.{module}"
+            for module in (
+                *("chroma", "classifier", "color", "colorizer", "contract", "digits", "engine", "ensemble", "errors"),
+                *(
+                    "image",
+                    "layers",
+                    "look",
+                    "model",
+                    "monochrome",
+                    "planner",
+                    "reproduce",
+                    "session",
+                    "steps",
+                    "store",
+                ),
+            )
         ),
     },
 }
@@ -62,7 +72,7 @@ LAYERS = (
     {"formats"},
     {"image", "contract", "tiles", "store", "color", "layers", "digits", "look"},
     {"small", "chroma", "monochrome", "session"},
-    {"model"},
+    {"model", "ensemble"},
     {"classifier", "planner"},
     {"engine"},
     {"colorizer"},

@@ -23,7 +23,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from restore.engine import Restorer, open_model
+from restore.engine import Restored, Restorer, open_model
+from restore.ensemble import check_count
 from restore.image import Image, read
 from training import TrainingError
 from training.data import Member, find_photos
@@ -58,7 +59,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One method on one set; `model` is set where a network found the mark itself."""
+    """One method on one set; `model` is set where a network found the mark itself, at its first look."""
 
     method: str
     scores: Scores
@@ -67,11 +68,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Photos without a mark: how many came back bit for bit."""
+    """Photos without a mark: how many came back bit for bit; `model` as a row's."""
 
     method: str
     identical: int
     photos: int
+    model: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +97,8 @@ class MarkReport:
                     found = {"psnr": row.scores.psnr, "f1": row.scores.f1, "iou": row.scores.iou}
                     figures.setdefault(row.model, {}).update({f"{k}/{name}": round(v, 3) for k, v in found.items()})
         for kept in self.kept:
-            figures.setdefault(kept.method, {})["kept/unmarked"] = round(kept.identical / kept.photos, 4)
+            if kept.model:
+                figures.setdefault(kept.model, {})["kept/unmarked"] = round(kept.identical / kept.photos, 4)
         return figures
 
     def to_json(self) -> str:
@@ -123,7 +126,7 @@ class MarkReport:
         for kept in self.kept:
             share = kept.identical / kept.photos
             lines.append(
-                f"Photos without a mark that `{kept.method}` gives back bit for bit: "
+                f"Photos without a mark that {kept.method} gives back bit for bit: "
                 f"{kept.identical} of {kept.photos} ({share:.1%})."
             )
         lines.append(f"Pixels changed where the mask is 0, over all pictures: {self.strayed}.")
@@ -160,6 +163,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baselines", action="store_true", help="doing nothing, and OpenCV's inpainting, told the mask"
     )
+    parser.add_argument(
+        "--self-ensemble", type=int, nargs="+", default=[1], metavar="N",
+        help="looks at each picture, mirrored and turned: 1, 2, 4 or 8; several for a row each (default: 1)",
+    )  # fmt: skip
     parser.add_argument("--told", action="store_true", help="also the models when they are told the true mask")
     parser.add_argument(
         "--sheets", type=Path, metavar="FOLDER", help="write contact sheets: marked, answer, mask, truth"
@@ -178,6 +185,9 @@ def measure(args: argparse.Namespace, command: str) -> MarkReport:
     own = [restorer.spec.name for restorer in opened.values()]
     # Two files can hold networks of one name: they are then told apart by what was given.
     restorers = {r.spec.name if own.count(r.spec.name) == 1 else name: r for name, r in opened.items()}
+    for looks in args.self_ensemble:
+        check_count(looks)
+    networks = [_Network(name, r, looks) for name, r in restorers.items() for looks in sorted(set(args.self_ensemble))]
     photos = spread([member for member in find_photos(args.data) if member.split == args.split])
     if not photos:
         raise TrainingError(f"{args.data}: no photo of the split {args.split!r}")
@@ -187,14 +197,36 @@ def measure(args: argparse.Namespace, command: str) -> MarkReport:
     for name in ("clwd", "hard", "large", "sent"):
         if count := getattr(args, name):
             made = functools.partial(_pairs, name, photos, assets, count, pixels=sides.get(name))
-            _measure_set(report, name, count=count, made=made, restorers=restorers, args=args)
-    for name, restorer in restorers.items():
+            _measure_set(report, name, count=count, made=made, networks=networks, args=args)
+    for network in networks:
         if args.unmarked:
             chosen = photos[: args.unmarked]
             images = tracked(map(_read, chosen), "unmarked", len(chosen))
-            identical = sum(not restorer(image).changed(image) for image in images)
-            report.kept.append(Kept(method=name, identical=identical, photos=len(chosen)))
+            identical = sum(not network.answer(image).changed(image) for image in images)
+            kept = Kept(method=network.text, identical=identical, photos=len(chosen), model=network.published_as)
+            report.kept.append(kept)
     return report
+
+
+class _Network(NamedTuple):
+    """A model and how often it looks."""
+
+    name: str
+    restorer: Restorer
+    looks: int
+
+    @property
+    def text(self) -> str:
+        """What its rows are called."""
+        return f"`{self.name}`" if self.looks == 1 else f"`{self.name}`, {self.looks} looks"
+
+    @property
+    def published_as(self) -> str | None:
+        """The model whose figures these are: those of a single look."""
+        return self.name if self.looks == 1 else None
+
+    def answer(self, image: Image, **options: Any) -> Restored:
+        return self.restorer(image, self_ensemble=self.looks, **options)
 
 
 def spread(photos: Sequence[Member]) -> list[Member]:
@@ -240,22 +272,21 @@ def _measure_set(
     *,
     count: int,
     made: Callable[[], Iterator[MarkedPair]],
-    restorers: dict[str, Restorer],
+    networks: Sequence[_Network],
     args: argparse.Namespace,
 ) -> None:
     """Every method on every picture of one set; a picture is made once for all."""
     methods: dict[str, Remover] = {}
     if args.baselines:
         methods = {"nothing done": _nothing, "Telea, told the mask": _inpaint, "Navier-Stokes, told the mask": _flow}
-    names = {f"`{name}`": name for name in restorers}
-    networks = {text: restorers[name] for text, name in names.items()}
-    methods |= {text: functools.partial(_by_network, restorer) for text, restorer in networks.items()}
-    for text, restorer in networks.items():
-        if any(param.name == "certainty" for param in restorer.spec.params):
-            methods[f"{text}, certainty 0"] = functools.partial(_by_network, restorer, certainty=0.0)
+    names = {network.text: network.published_as for network in networks}
+    methods |= {network.text: functools.partial(_by_network, network) for network in networks}
+    for network in networks:
+        if any(param.name == "certainty" for param in network.restorer.spec.params):
+            methods[f"{network.text}, certainty 0"] = functools.partial(_by_network, network, certainty=0.0)
     if args.told:
-        for text, restorer in networks.items():
-            methods[f"{text}, told the mask"] = functools.partial(_by_network, restorer, told=True)
+        for network in networks:
+            methods[f"{network.text}, told the mask"] = functools.partial(_by_network, network, told=True)
     scores: dict[str, list[Scores]] = {method: [] for method in methods}
     shown: list[tuple[Tensor, ...]] = []
     for pair in tracked(made(), name, count):
@@ -266,7 +297,7 @@ def _measure_set(
             answer, found = remove(marked, truth)
             seconds = time.perf_counter() - started
             scores[method].append(_score(answer, found, pair, seconds, finds="`" in method and "told" not in method))
-            if method in networks:
+            if method in names:
                 report.strayed += int((answer != marked).any(axis=2)[found == 0].sum())
                 if args.sheets and len(shown) < 60:
                     shown.append(_cell(pair, answer, found))
@@ -324,9 +355,9 @@ def _flow(marked: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _by_network(
-    restorer: Restorer, marked: np.ndarray, truth: np.ndarray, *, told: bool = False, **params: Any
+    network: _Network, marked: np.ndarray, truth: np.ndarray, *, told: bool = False, **params: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    done = restorer(Image(marked), mask=truth if told else None, **params)
+    done = network.answer(Image(marked), mask=truth if told else None, **params)
     assert done.mask is not None, "a model that finds marks gives its mask"
     return done.image.pixels, done.mask
 

@@ -14,6 +14,7 @@ from restore.cli.options import (
     OverwriteOption,
     Quality,
     QuietOption,
+    SelfEnsembleOption,
     SkipExistingOption,
     ThreadsOption,
     TileOption,
@@ -57,6 +58,7 @@ def denoise(
     model: Annotated[
         str | None, typer.Option(metavar="NAME_OR_PATH", help=f"{MODEL_HELP} [default: by --quality]")
     ] = None,
+    self_ensemble: SelfEnsembleOption = 1,
     tile: TileOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -72,10 +74,12 @@ def denoise(
     Example: restore denoise photos/ -o clean/ --strength 0.8
     """
     from restore import batch
+    from restore.ensemble import check_count
     from restore.screen import Screen
 
     jobs = batch.plan(inputs, output, suffix="-denoised", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
+    check_count(self_ensemble)
     check_tile(tile)
     restorer = open_for("denoise", model or _named(quality), device, threads)
     params = {} if sigma == "auto" else {"sigma": number("sigma", sigma, restorer)}
@@ -88,6 +92,7 @@ def denoise(
             tile=tile or "auto",
             strength=strength,
             chroma_strength=chroma_strength,
+            self_ensemble=self_ensemble,
         )
         for result in results:
             screen.show(result)

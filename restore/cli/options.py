@@ -37,6 +37,14 @@ TileOption = Annotated[
     int | None,
     typer.Option(metavar="PX", help="A tile's side in pixels; less takes less memory. [default: about 5 megapixels]"),
 ]
+SelfEnsembleOption = Annotated[
+    int,
+    typer.Option(
+        metavar="1|2|4|8",
+        help="How often to look, mirrored and turned; the mean of the answers is better, and takes so many times as "
+        "long.",
+    ),
+]
 InputsArgument = Annotated[
     list[str], typer.Argument(metavar="INPUT", help="Files, folders (with their sub-folders), or - for stdin.")
 ]

@@ -14,6 +14,7 @@ from restore.cli.options import (
     ModelOption,
     OverwriteOption,
     QuietOption,
+    SelfEnsembleOption,
     SkipExistingOption,
     ThreadsOption,
     number,
@@ -57,6 +58,7 @@ def unwatermark(
             "and more that is none. [default: the model's, so that photos without a mark stay as they are]",
         ),
     ] = None,
+    self_ensemble: SelfEnsembleOption = 1,
     model: ModelOption = "unwatermark",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -74,17 +76,21 @@ def unwatermark(
     Example: restore unwatermark photo.jpg -o out.jpg --mask-in brushed.png
     """
     from restore import batch
+    from restore.ensemble import check_count
     from restore.masks import plan_masks, read_mask
     from restore.screen import Screen
 
     jobs = batch.plan(inputs, output, suffix="-unmarked", overwrite=overwrite, skip_existing=skip_existing)
     masks = plan_masks(jobs, mask, overwrite=overwrite)
     refuse_terminals(jobs)
+    check_count(self_ensemble)
     told = None if mask_in is None else read_mask(mask_in)
     restorer = open_for("unwatermark", model, device, threads)
     params = {} if certainty is None else {"certainty": number("certainty", str(certainty), restorer)}
     with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
-        for result in batch.run(jobs, restorer, params, screen.progress, mask=told, masks=masks):
+        for result in batch.run(
+            jobs, restorer, params, screen.progress, mask=told, masks=masks, self_ensemble=self_ensemble
+        ):
             screen.show(result)
     if screen.failed:
         raise typer.Exit(1)

@@ -20,6 +20,8 @@ from restore.web.tab import PROGRESS, PhotoTab, Tick, Updates, actual_pixels, pa
 _NOTE = "For marks on pictures that you own or may edit: removing others' ownership marks can be against the law."
 _REMOVED = "A mark on {:.1f} % of the photo was taken off; every other pixel is as it was."
 _UNCHANGED = "No mark found: the photo is unchanged. Where there is one, paint over it under Mask and run again."
+#: Looks at a photo for a visitor who has time.
+_MANY_LOOKS = 4
 #: What lies over a photo where the mark is, and how much of it is seen.
 _RED, _TINT = (255, 0, 60), 0.6
 #: Red adds to the mask, green takes away.
@@ -42,6 +44,9 @@ class UnwatermarkTab(PhotoTab):
         self.anyhow = gr.Checkbox(
             label="There is a mark", info="Finds more, and more that is none: for a photo that you know has a mark",
             visible=any(param.name == "certainty" for param in self._restorer.spec.params),
+        )  # fmt: skip
+        self.thorough = gr.Checkbox(
+            label="Look four times", info="Mirrored and turned: takes it off more cleanly, in four times the time",
         )  # fmt: skip
         self._build_start("Take the mark off")
         self.again = gr.Button("Run again with the painted mask", visible=False)
@@ -69,8 +74,8 @@ class UnwatermarkTab(PhotoTab):
     def _connect(self) -> None:
         self._on_photo(self.look, busy=[self.facts])
         busy = [self.source, self.whole, self.detail]
-        self._on_click(self.start, self.run, [self.anyhow], busy=busy)
-        self._on_click(self.again, self.run_again, [self.editor, self.found], busy=busy)
+        self._on_click(self.start, self.run, [self.anyhow, self.thorough], busy=busy)
+        self._on_click(self.again, self.run_again, [self.editor, self.found, self.thorough], busy=busy)
 
     def _own_parts(self) -> list[Any]:
         return [
@@ -111,20 +116,26 @@ class UnwatermarkTab(PhotoTab):
         """After every run, also a failed one."""
         return super().end(path) | {self.again: gr.Button(interactive=path is not None)}
 
-    def run(self, path: str, anyhow: bool, request: gr.Request, progress: gr.Progress = PROGRESS) -> Updates:
-        """Find the mark, take it off, and show and offer what came out; `anyhow`: the visitor knows of a mark."""
+    def run(
+        self, path: str, anyhow: bool, thorough: bool, request: gr.Request, progress: gr.Progress = PROGRESS
+    ) -> Updates:
+        """Find the mark, take it off, and show and offer what came out.
+
+        `anyhow`: the visitor knows of a mark; `thorough`: it may take longer.
+        """
 
         def work(image: Image, tick: Tick) -> Restored:
             params: dict[str, Any] = {"certainty": 0.0} if anyhow else {}
-            return self._restorer(image, progress=tick, **params)
+            return self._restorer(image, progress=tick, self_ensemble=_looks(thorough), **params)
 
         return self._run(path, work, self._compare, request, progress)
 
-    def run_again(
+    def run_again(  # noqa: PLR0917 - gradio passes its inputs by position
         self,
         path: str,
         painted: Mapping[str, Any] | None,
         found: str | None,
+        thorough: bool,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
     ) -> Updates:
@@ -134,7 +145,7 @@ class UnwatermarkTab(PhotoTab):
             if not (painted and found and Path(found).is_file()):
                 raise BadOption("The mask is not there any more. Drop the photo again.")
             mask = corrected(read_mask(Path(found)), *strokes_of(painted))
-            return self._restorer(image, progress=tick, mask=mask)
+            return self._restorer(image, progress=tick, mask=mask, self_ensemble=_looks(thorough))
 
         return self._run(path, work, self._compare, request, progress)
 
@@ -159,6 +170,10 @@ class UnwatermarkTab(PhotoTab):
                 "composite": None,
             },
         }
+
+
+def _looks(thorough: bool) -> int:
+    return _MANY_LOOKS if thorough else 1
 
 
 def overlaid(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:

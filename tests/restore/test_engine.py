@@ -49,6 +49,27 @@ def test_tiles_leave_no_level_of_difference(denoiser, height, width, tile, grey)
     np.testing.assert_array_equal(tiled, whole)
 
 
+def test_eight_looks_do_not_tell_a_picture_from_its_mirror_image(denoiser):
+    pixels = np.random.default_rng(0).integers(0, 256, (21, 34, 3), np.uint8)
+    answer = denoiser(Image(pixels), sigma=0.1, self_ensemble=8).image.pixels
+    for turn in (np.fliplr, np.flipud, lambda x: x.swapaxes(0, 1)):
+        other = denoiser(Image(turn(pixels)), sigma=0.1, self_ensemble=8).image.pixels
+        np.testing.assert_allclose(other.astype(int), turn(answer), atol=1)
+    once = denoiser(Image(pixels), sigma=0.1).image.pixels
+    assert not np.array_equal(once, answer)
+
+
+def test_tiles_leave_no_level_of_difference_where_it_looks_often(denoiser):
+    image = Image(np.random.default_rng(1).integers(0, 256, (90, 130, 3), np.uint8))
+    whole = denoiser(image, sigma=0.1, self_ensemble=4).image.pixels
+    np.testing.assert_array_equal(denoiser(image, tile=64, sigma=0.1, self_ensemble=4).image.pixels, whole)
+
+
+def test_a_number_of_looks_that_cannot_be_is_refused(denoiser):
+    with pytest.raises(BadOption, match="--self-ensemble 3: use 1, 2, 4 or 8"):
+        denoiser(Image(np.zeros((20, 30, 3), np.uint8)), self_ensemble=3)
+
+
 def test_all_that_is_not_pixels_comes_from_the_source(denoiser):
     alpha = np.arange(48, dtype=np.uint16).reshape(6, 8)
     image = Image(np.full((6, 8, 3), 30000, np.uint16), alpha=alpha, icc=SRGB, exif=b"exif", dpi=(300.0, 300.0))

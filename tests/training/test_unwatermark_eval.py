@@ -26,8 +26,8 @@ def test_an_exported_remover_leaves_what_its_mask_leaves_out(tiny_remover, make_
     photo = Image(make_photo(45, 1100))
     brushed = np.zeros((45, 1100), bool)
     brushed[10:30, 200:900] = True
-    for mask in (None, brushed):
-        done = remove(photo, mask=mask, certainty=0.0)
+    for mask, looks in ((None, 1), (None, 4), (brushed, 8), (brushed, 1)):
+        done = remove(photo, mask=mask, certainty=0.0, self_ensemble=looks)
         np.testing.assert_array_equal(done.image.pixels[done.mask == 0], photo.pixels[done.mask == 0])
     np.testing.assert_array_equal(done.mask > 0, brushed)
     assert (done.image.pixels != photo.pixels)[brushed].any()
@@ -37,17 +37,18 @@ def test_one_run_measures_four_sets_and_unmarked_photos(tiny_remover, photo_fold
     out = tmp_path / "report.json"
     words = ["eval", "unwatermark", "--data", str(photo_folder), "--marks", str(mark_folder)]
     words += ["--model", str(tiny_remover), "--clwd", "2", "--hard", "1", "--large", "1", "--megapixels", "0.02"]
-    words += ["--sent", "1", "--unmarked", "5", "--baselines", "--told"]
+    words += ["--sent", "1", "--unmarked", "5", "--baselines", "--told", "--self-ensemble", "1", "2"]
     words += ["--sheets", str(tmp_path / "sheets"), "--out", str(out)]
     assert main(words) == 0
     plain = json.loads(out.read_text())
     assert plain["pictures"] == {"clwd": 2, "hard": 1, "large": 1, "sent": 1}
     assert [row["method"] for row in plain["rows"]["hard"]] == [
         "nothing done", "Telea, told the mask", "Navier-Stokes, told the mask", "`unwatermark-fast`",
-        "`unwatermark-fast`, certainty 0", "`unwatermark-fast`, told the mask",
+        "`unwatermark-fast`, 2 looks", "`unwatermark-fast`, certainty 0", "`unwatermark-fast`, 2 looks, certainty 0",
+        "`unwatermark-fast`, told the mask", "`unwatermark-fast`, 2 looks, told the mask",
     ]  # fmt: skip
     # The split has one photo.
-    assert plain["kept"][0]["photos"] == 1
+    assert [kept["photos"] for kept in plain["kept"]] == [1, 1]
     assert plain["strayed"] == 0
     assert plain["markdown"] in capsys.readouterr().out
     assert (tmp_path / "sheets/clwd.png").is_file()
@@ -60,18 +61,20 @@ def test_two_files_of_one_name_are_told_apart(tiny_remover, photo_folder, mark_f
     args = argparse.Namespace(
         data=photo_folder, marks=mark_folder, model=[str(tiny_remover), str(other)], split="test", threads=1, clwd=1,
         hard=0, large=0, sent=0, unmarked=1, megapixels=12.0, baselines=False, told=False,
-        sheets=None,
+        sheets=None, self_ensemble=[1],
     )  # fmt: skip
     report = measure(args, "")
     assert [row.model for row in report.rows["clwd"]] == [str(tiny_remover), str(other), None, None]
-    assert {kept.method for kept in report.kept} == set(report.published()) == {str(tiny_remover), str(other)}
+    assert {kept.model for kept in report.kept} == set(report.published()) == {str(tiny_remover), str(other)}
 
 
 def test_published_are_the_networks_own_figures():
     scores = Scores(30.0, 0.9, 8.0, 20.0, 0.8, 0.7, 0.1)
     rows = {"clwd": [Row(method="nothing done", scores=scores), Row(method="`m`", scores=scores, model="m")]}
     report = MarkReport(command="c", split="test", pictures={"clwd": 1}, rows=rows)
-    report.kept.append(Kept(method="m", identical=49, photos=50))
+    report.kept.append(Kept(method="`m`", identical=49, photos=50, model="m"))
+    # More looks are another way to use the same network.
+    report.kept.append(Kept(method="`m`, 4 looks", identical=50, photos=50))
     wanted = {"psnr/clwd": 30.0, "f1/clwd": 0.8, "iou/clwd": 0.7, "kept/unmarked": 0.98}
     assert report.published() == {"m": wanted}
     assert "49 of 50 (98.0%)" in report.to_markdown()

@@ -46,7 +46,7 @@ def value_of(update):
 
 
 def test_photo_and_mask_are_offered_and_the_share_is_said(tab, photo):
-    done = tab.run(str(photo), anyhow=False, request=VISITOR, progress=quiet)
+    done = tab.run(str(photo), anyhow=False, thorough=False, request=VISITOR, progress=quiet)
     # 80 of 2,400 pixels.
     assert value_of(done[tab.answer]).startswith("A mark on 3.3 % of the photo was taken off")
     marked = (read(photo).pixels == 255).all(axis=2)
@@ -58,7 +58,7 @@ def test_photo_and_mask_are_offered_and_the_share_is_said(tab, photo):
 
 
 def test_the_mask_lies_red_over_the_photo(tab, photo):
-    editor = value_of(tab.run(str(photo), anyhow=False, request=VISITOR, progress=quiet)[tab.editor])
+    editor = value_of(tab.run(str(photo), anyhow=False, thorough=False, request=VISITOR, progress=quiet)[tab.editor])
     marked = (read(photo).pixels == 255).all(axis=2)
     np.testing.assert_array_equal(editor["background"][~marked], read(photo).pixels[~marked])
     # 0.4 of white and 0.6 of (255, 0, 60).
@@ -66,12 +66,14 @@ def test_the_mask_lies_red_over_the_photo(tab, photo):
 
 
 def test_red_strokes_add_to_the_mask_and_green_ones_take_away(tab, photo):
-    done = tab.run(str(photo), anyhow=False, request=VISITOR, progress=quiet)
+    done = tab.run(str(photo), anyhow=False, thorough=False, request=VISITOR, progress=quiet)
     layer = np.zeros((40, 60, 4), np.uint8)
     layer[4:12, 20:30] = (0, 200, 80, 255)
     layer[30:32, 1:5] = (255, 0, 60, 255)
     painted = value_of(done[tab.editor]) | {"layers": [layer]}
-    again = tab.run_again(str(photo), painted, value_of(done[tab.found]), VISITOR, progress=quiet)
+    again = tab.run_again(
+        str(photo), painted, value_of(done[tab.found]), thorough=True, request=VISITOR, progress=quiet
+    )
     before, after = read(photo).pixels, read(Path(value_of(again[tab.download]))).pixels
     assert set(after[30:32, 1:5].flat) == {128}
     changed = (after != before).any(axis=2)
@@ -81,7 +83,7 @@ def test_red_strokes_add_to_the_mask_and_green_ones_take_away(tab, photo):
 
 def test_a_photo_without_a_mark_is_said_to_be_unchanged(tab, tmp_path):
     PillowImage.fromarray(np.full((20, 30, 3), 9, np.uint8)).save(tmp_path / "plain.png")
-    done = tab.run(str(tmp_path / "plain.png"), anyhow=False, request=VISITOR, progress=quiet)
+    done = tab.run(str(tmp_path / "plain.png"), anyhow=False, thorough=False, request=VISITOR, progress=quiet)
     assert value_of(done[tab.answer]).startswith("No mark found: the photo is unchanged.")
     offered = Path(value_of(done[tab.download]))
     assert offered.read_bytes() == (tmp_path / "plain.png").read_bytes()
@@ -91,7 +93,8 @@ def test_a_photo_without_a_mark_is_said_to_be_unchanged(tab, tmp_path):
 def test_a_mask_that_is_gone_is_a_notice(tab, photo, monkeypatch, tmp_path, painted):
     """Files of visitors are deleted after an hour."""
     monkeypatch.setattr(gr, "Warning", lambda *_: None)
-    done = tab.run_again(str(photo), painted, painted and str(tmp_path / "gone-mask.png"), VISITOR, progress=quiet)
+    gone = painted and str(tmp_path / "gone-mask.png")
+    done = tab.run_again(str(photo), painted, gone, thorough=False, request=VISITOR, progress=quiet)
     assert value_of(done[tab.answer]) == "The mask is not there any more. Drop the photo again."
 
 
