@@ -136,7 +136,13 @@ class Restorer(Model):
         return mask > 0
 
     def run_array(
-        self, x: np.ndarray, *, tile: TileSize = None, mask: np.ndarray | None = None, **params: float
+        self,
+        x: np.ndarray,
+        *,
+        tile: TileSize = None,
+        mask: np.ndarray | None = None,
+        self_ensemble: int = 1,
+        **params: float,
     ) -> dict[str, np.ndarray]:
         """The network's answer on floats: (H, W, 3) float32, unclipped in, unquantised out.
 
@@ -144,6 +150,7 @@ class Restorer(Model):
         network says how strong the damage is, or "mask", where the mark was. Parameters as in
         `__call__`; `mask` is (H, W) bool.
         """
+        check_count(self_ensemble)
         out: dict[str, np.ndarray] = {}
 
         def keep(core: tuple[slice, slice], answers: dict[str, np.ndarray]) -> None:
@@ -152,7 +159,7 @@ class Restorer(Model):
                 whole = out.setdefault(name, np.empty((*x.shape[:2], part.shape[2]), np.float32))
                 whole[core] = part
 
-        self._run(x, self._settle(params), keep, tile=tile, mask=mask)
+        self._run(x, self._settle(params), keep, tile=tile, mask=mask, looks=self_ensemble)
         return {name: answer[..., 0] if answer.shape[2] == 1 else answer for name, answer in out.items()}
 
     def _settle(self, params: Mapping[str, float]) -> dict[str, float]:

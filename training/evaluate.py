@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from restore import image as image_module
 from restore.contract import to_tensor
 from restore.engine import Restorer, open_model
+from restore.ensemble import check_count
 from restore.image import Image
 from training import TrainingError
 from training.data import SUFFIXES
@@ -77,16 +78,20 @@ def measure(
     levels: bool = False,
     photos: Path | None = None,
     threads: int | None = None,
+    looks: int = 1,
     cache: Path | None = None,
     command: str = "",
 ) -> Report:
     """Evaluate models (as `model_methods` takes them) and `BASELINES` on the pictures of a folder.
 
-    A baseline whose package is missing is left out, and said on stderr.
+    A baseline whose package is missing is left out, and said on stderr. `looks`: of the models, see `restore.ensemble`.
     Raises RestoreError or TrainingError for what cannot be opened.
     """
     # Models first: a name that is wrong should not cost the minutes of a baseline.
-    opened = [model_methods(name, threads=threads) for name in models]
+    check_count(looks)
+    if levels and looks > 1:
+        raise TrainingError("--levels are those of a single look. Leave --self-ensemble out.")
+    opened = [model_methods(name, threads=threads, looks=looks) for name in models]
     pictures = read_pictures(folder, limit=limit, every=every)
     pairs = read_pairs(photos, limit=limit, every=every) if photos else []
     rows = evaluate(pictures, [NOISY], sigmas=sigmas, seed=seed)
@@ -103,9 +108,9 @@ def measure(
         pictures=len(pictures),
         seed=seed,
         rows=rows,
-        clean=evaluate_clean(pictures, restorers) if clean else [],
+        clean=evaluate_clean(pictures, restorers, looks=looks) if clean else [],
         grey=evaluate(list(map(_greyed, pictures)), [NOISY, *of_models], sigmas=sigmas, seed=seed) if grey else [],
-        photos=evaluate_photos(pairs, restorers, baselines=baselines, cache=cache) if pairs else [],
+        photos=evaluate_photos(pairs, restorers, looks=looks, baselines=baselines, cache=cache) if pairs else [],
         photo_data=f"{photos.name}, {len(pairs)} pairs" if photos else "",
         levels=measure_levels(pictures, pairs, restorers, seed=seed) if levels else [],
         extremes={name: measure_extremes(pictures, r, seed=seed) for name, r in restorers.items()} if levels else {},
@@ -203,13 +208,13 @@ def _batch(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(to_tensor(np.asarray(picture, np.float32)))
 
 
-def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer]) -> list[CleanRow]:
+def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer], *, looks: int = 1) -> list[CleanRow]:
     """What each model, left to estimate the noise, does to pictures that have none."""
     rows = []
     for name, restorer in restorers.items():
         found = []
         for picture in tracked(pictures, f"{name}, clean", len(pictures)):
-            answer = restorer(picture).image
+            answer = restorer(picture, self_ensemble=looks).image
             error = psnr(torch.from_numpy(to_tensor(answer.pixels)), torch.from_numpy(to_tensor(picture.pixels)))
             found.append(min(float(error), UNCHANGED_DB))
         unchanged = sum(value == UNCHANGED_DB for value in found)
@@ -243,6 +248,7 @@ def evaluate_photos(
     pairs: Sequence[tuple[Path, Path]],
     restorers: Mapping[str, Restorer],
     *,
+    looks: int = 1,
     baselines: Sequence[str] = (),
     cache: Path | None = None,
 ) -> list[PhotoRow]:
@@ -252,7 +258,7 @@ def evaluate_photos(
     hashes = [hashlib.sha256(noisy.tobytes()).hexdigest()[:24] for noisy, _ in pictures]
     before = [_quality(noisy, truth) for noisy, truth in pictures]
     rows = []
-    for method in _photo_methods(restorers, baselines, console):
+    for method in _photo_methods(restorers, looks, baselines, console):
         memory = _Memory(PhotoScore, cache, method.version)
         found = []
         for index, (noisy, truth) in enumerate(tracked(pictures, method.name, len(pictures))):
@@ -271,7 +277,7 @@ def evaluate_photos(
 
 
 def _photo_methods(
-    restorers: Mapping[str, Restorer], baselines: Sequence[str], console: Console
+    restorers: Mapping[str, Restorer], looks: int, baselines: Sequence[str], console: Console
 ) -> Iterator[PhotoMethod]:
     yield PhotoMethod(name="noisy photo", denoise=lambda noisy: noisy)
     if "nlm" in baselines:
@@ -294,7 +300,8 @@ def _photo_methods(
                     name=f"BM3D, sigma {sigma}", denoise=denoise, version=f"{bm3d.version}-photos-{sigma}"
                 )
     for name, restorer in restorers.items():
-        yield PhotoMethod(name=name, denoise=functools.partial(_as_users_do, restorer), model=restorer.spec.name)
+        model = restorer.spec.name if looks == 1 else None
+        yield PhotoMethod(name=name, denoise=functools.partial(_as_users_do, restorer, looks=looks), model=model)
 
 
 def _in_8_bits(denoise: Denoiser, noisy: np.ndarray, *, sigma: float) -> np.ndarray:
@@ -303,8 +310,8 @@ def _in_8_bits(denoise: Denoiser, noisy: np.ndarray, *, sigma: float) -> np.ndar
     return levels
 
 
-def _as_users_do(restorer: Restorer, noisy: np.ndarray) -> np.ndarray:
-    return restorer(Image(noisy)).image.pixels
+def _as_users_do(restorer: Restorer, noisy: np.ndarray, *, looks: int) -> np.ndarray:
+    return restorer(Image(noisy), self_ensemble=looks).image.pixels
 
 
 def _quality(answer: np.ndarray, truth: np.ndarray) -> PhotoScore:
@@ -374,8 +381,10 @@ def bm3d_method() -> Method:
     return Method(name="BM3D", denoise=bm3d.bm3d_rgb, version=f"bm3d-{version('bm3d')}")
 
 
-def model_methods(name_or_path: str, *, threads: int | None = None) -> tuple[list[Method], Restorer | None]:
-    """The rows of a model: told the noise level, and blind. A checkpoint (.pt) runs in torch, told only.
+def model_methods(
+    name_or_path: str, *, threads: int | None = None, looks: int = 1
+) -> tuple[list[Method], Restorer | None]:
+    """The rows of a model: told the noise level, and blind. A checkpoint (.pt) runs in torch, told only, one look.
 
     The second value is the model in the engine, None for a checkpoint.
     Raises RestoreError or TrainingError for what cannot be opened.
@@ -385,12 +394,14 @@ def model_methods(name_or_path: str, *, threads: int | None = None) -> tuple[lis
         return [Method(name=f"{name_or_path}, sigma known", denoise=functools.partial(_in_torch, network))], None
     restorer = open_model(name_or_path, kind=Restorer, threads=threads)
     name = restorer.spec.name if name_or_path in (restorer.spec.name, restorer.spec.task) else name_or_path
+    name += "" if looks == 1 else f", {looks} looks"
+    run = functools.partial(restorer.run_array, self_ensemble=looks)
     told = Method(
         name=f"{name}, sigma known",
-        denoise=lambda noisy, sigma: restorer.run_array(noisy, sigma=sigma)["restored"],
-        model=restorer.spec.name,
+        denoise=lambda noisy, sigma: run(noisy, sigma=sigma)["restored"],
+        model=restorer.spec.name if looks == 1 else None,
     )
-    blind = Method(name=f"{name}, blind", denoise=lambda noisy, _: restorer.run_array(noisy)["restored"])
+    blind = Method(name=f"{name}, blind", denoise=lambda noisy, _: run(noisy)["restored"])
     takes_sigma = any(param.name == "sigma" for param in restorer.spec.params)
     return ([told, blind] if takes_sigma else [blind]), restorer
 

@@ -57,6 +57,10 @@ def _denoise_flags(parser: argparse.ArgumentParser) -> None:
         help="also how well the level is found, and whether dark and bright parts keep their mean",
     )  # fmt: skip
     parser.add_argument(
+        "--self-ensemble", type=int, default=1, metavar="N",
+        help="looks of the models at each picture, mirrored and turned: 1, 2, 4 or 8 (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
         "--cache", type=Path, default=Path("runs/cache"), metavar="DIR",
         help="where the baselines' scores are kept (default: runs/cache)",
     )  # fmt: skip
@@ -79,6 +83,7 @@ def _measure_denoisers(args: argparse.Namespace, command: str) -> Measured:
         levels=args.levels,
         photos=args.photos,
         threads=args.threads,
+        looks=args.self_ensemble,
         cache=args.cache,
         command=command,
     )
