@@ -105,7 +105,7 @@ class Image:
             raise ValueError(f"pixels must be {self.pixels.shape[:2]}, got {pixels.shape[:2]}")
         alpha, icc = self.alpha, self.icc
         if alpha is not None and alpha.dtype != pixels.dtype:
-            alpha = _to_8_bits(alpha) if pixels.dtype == np.uint8 else alpha.astype(np.uint16) * np.uint16(257)
+            alpha = to_8_bits(alpha) if pixels.dtype == np.uint8 else alpha.astype(np.uint16) * np.uint16(257)
         if not self.is_grey and pixels.ndim == 2:
             # An RGB profile is kept on pixels that came grey, but none is to be put there.
             icc = None
@@ -385,8 +385,8 @@ def _write_explained(path: Path | None) -> Iterator[None]:
 def _encode_into(image: Image, kind: str, file: BinaryIO) -> None:
     pixels, alpha = image.pixels, image.alpha
     if image.bit_depth == 16 and kind not in _HOLDS_16_BITS:
-        pixels = _to_8_bits(pixels)
-        alpha = None if alpha is None else _to_8_bits(alpha)
+        pixels = to_8_bits(pixels)
+        alpha = None if alpha is None else to_8_bits(alpha)
     if alpha is not None and kind not in _HOLDS_ALPHA:
         pixels, alpha = _on_white(pixels, alpha), None
     # WebP knows no grey: its pixels come back as RGB, and a grey profile on them would be a broken file.
@@ -400,8 +400,10 @@ def _encode_into(image: Image, kind: str, file: BinaryIO) -> None:
         pillow.write_plain(file, stored, kind)
 
 
-def _to_8_bits(samples: np.ndarray) -> np.ndarray:
-    """16-bit samples rounded to 8: 65535 is 255 x 257."""
+def to_8_bits(samples: np.ndarray) -> np.ndarray:
+    """uint16 samples of any shape rounded to uint8, 65535 being 255 x 257; uint8 as it is."""
+    if samples.dtype == np.uint8:
+        return samples
     small = np.empty(samples.shape, np.uint8)
     for top in range(0, samples.shape[0], _ROWS):
         small[top : top + _ROWS] = (samples[top : top + _ROWS].astype(np.uint32) + 128) // 257

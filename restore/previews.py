@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from restore.image import Image
+from restore.image import Image, to_8_bits
 
 #: A larger PNG takes seconds to encode; what is lost by shrinking is shown in a second view, pixel by pixel.
 PREVIEW_PIXELS = 2_000_000
@@ -58,7 +58,7 @@ def preview(image: Image, window: tuple[slice, slice] | None = None) -> PillowIm
 
 
 def _to_pillow(plane: np.ndarray) -> PillowImage.Image:
-    return PillowImage.fromarray((plane >> 8).astype(np.uint8) if plane.dtype == np.uint16 else plane)
+    return PillowImage.fromarray(to_8_bits(plane))
 
 
 def _to_srgb(picture: PillowImage.Image, icc: bytes | None) -> PillowImage.Image:

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from restore.contract import to_pixels, to_tensor
 from restore.engine import Restorer
 from restore.errors import UnsupportedModel
-from restore.image import Image
+from restore.image import Image, to_8_bits
 from restore.tiles import best_window, plan_tiles, run_tiled
 
 #: In the file's metadata: what photos are like, see `Typical`.
@@ -94,7 +94,7 @@ def reproduce(model: Restorer, image: Image, *, progress: Callable[[float], None
     Raises UnsupportedModel for a model without a code, NotEnoughMemory.
     """
     pixels, code = _through(model, image.pixels, progress)
-    original, came_back = _eight_bits(image.pixels), _eight_bits(pixels)
+    original, came_back = to_8_bits(image.pixels), to_8_bits(pixels)
     size = len(pack(code))
     jpeg = jpeg_within(original, size)
     told = model.metadata(TYPICAL_KEY)
@@ -173,7 +173,7 @@ def traits(model: Restorer, pixels: np.ndarray) -> np.ndarray:
     at the 99th percentile, and of the differences between neighbours. Drawings and noise are reproduced better
     or worse than their detail would let one expect.
     """
-    small = _shrunk(_eight_bits(pixels))
+    small = _shrunk(to_8_bits(pixels))
     came_back, _ = _through(model, small)
     error = np.square((came_back.astype(np.float32) - small) / 255)
     values = small.astype(np.float32) / 255
@@ -190,9 +190,3 @@ def _shrunk(pixels: np.ndarray) -> np.ndarray:
         return pixels
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return np.asarray(picture.resize(size, PillowImage.Resampling.LANCZOS, reducing_gap=3.0))
-
-
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype == np.uint8:
-        return pixels
-    return np.rint(pixels / np.float32(257)).astype(np.uint8)

@@ -128,7 +128,7 @@ def _refuse_impossible(told: tuple[Step, ...], tools: dict[str, Tool]) -> None:
 
 
 def _as_row(result: Result, outcome: Outcome | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"file": result.job.source_name, "status": result.status}
+    row: dict[str, Any] = {"source": result.job.source_name, "status": result.status}
     if outcome is None:
         return row | {"error": result.error}
     return row | {

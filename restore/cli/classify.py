@@ -55,7 +55,7 @@ def classify(
 
 def _tell_failure(shown: str, source: Path | None, error: str, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"file": shown, "status": "failed", "error": error}))
+        typer.echo(json.dumps({"source": shown, "status": "failed", "error": error}))
         return
     # What cannot be decoded is named by its path already, what holds no digit is not.
     talk(f"Error: {error if source is not None and error.startswith(shown) else f'{shown}: {error}'}")
@@ -63,5 +63,5 @@ def _tell_failure(shown: str, source: Path | None, error: str, *, as_json: bool)
 
 def _as_row(shown: str, reading: Reading) -> str:
     chances = {label: round(chance, 6) for label, chance in reading.probabilities.items()}
-    facts = {"file": shown, "status": "done", "label": reading.label, "probability": chances[reading.label]}
+    facts = {"source": shown, "status": "done", "label": reading.label, "probability": chances[reading.label]}
     return json.dumps(facts | {"probabilities": chances})

@@ -33,7 +33,7 @@ def plan(
     failed = 0
     for source in sources:
         shown = "-" if source is None else str(source)
-        named: dict[str, Any] = {"file": shown} if len(sources) > 1 else {}
+        named: dict[str, Any] = {"source": shown} if len(sources) > 1 else {}
         try:
             image = batch.read_source(source)
             with batch.explained(shown):
@@ -41,7 +41,7 @@ def plan(
         except (UnreadableImage, NotEnoughMemory) as error:
             failed += 1
             if as_json:
-                typer.echo(json.dumps({"file": shown, "error": str(error)}))
+                typer.echo(json.dumps({"source": shown, "error": str(error)}))
             else:
                 talk(f"Error: {error}")
             continue

@@ -83,7 +83,7 @@ def reproduce(
 
 
 def _facts(result: Result, done: Reproduction | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"file": result.job.source_name, "status": result.status}
+    facts: dict[str, Any] = {"source": result.job.source_name, "status": result.status}
     if done is None:
         return facts | {"error": result.error}
     return facts | {
@@ -100,7 +100,7 @@ def _facts(result: Result, done: Reproduction | None) -> dict[str, Any]:
 def _told(facts: dict[str, Any]) -> str:
     jpeg = "no JPEG is as small" if facts["jpeg_psnr"] is None else f"{facts['jpeg_psnr']:.2f} dB"
     lines = [
-        f"{facts['file']} -> {facts['output']}",
+        f"{facts['source']} -> {facts['output']}",
         f"  reproduced at       {facts['psnr']:.2f} dB",
         f"  its code            {facts['code_bytes']:,} bytes, {facts['bits_per_pixel']:.3f} bits a pixel",
         f"  JPEG at these bytes {jpeg}",

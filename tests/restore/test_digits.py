@@ -176,9 +176,9 @@ def test_json_holds_every_label(desk, tmp_path):
     PillowImage.new("RGB", (40, 40), "white").save(tmp_path / "blank.png")
     result = desk("classify", "digits/7.png", "blank.png", "--json")
     read, failed = (json.loads(line) for line in result.stdout.splitlines())
-    assert (read["file"], read["status"], read["label"]) == ("digits/7.png", "done", "7")
+    assert (read["source"], read["status"], read["label"]) == ("digits/7.png", "done", "7")
     assert read["probabilities"]["7"] == read["probability"]
-    assert (failed["file"], failed["status"]) == ("blank.png", "failed")
+    assert (failed["source"], failed["status"]) == ("blank.png", "failed")
     assert (result.exit_code, result.stderr) == (1, "")
 
 

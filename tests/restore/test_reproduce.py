@@ -177,7 +177,7 @@ def test_json_says_it_to_machines_and_one_broken_file_does_not_stop_the_rest(run
     result = run("reproduce", "text.png", "photo.png", "--model", str(averager), "--json")
     failed, done = (json.loads(line) for line in result.stdout.splitlines())
     assert result.exit_code == 1
-    assert (failed["status"], failed["file"]) == ("failed", "text.png")
+    assert (failed["status"], failed["source"]) == ("failed", "text.png")
     assert done["output"] == "photo-reproduced.png"
     assert done["bits_per_pixel"] == round(8 * done["code_bytes"] / 4800, 3)
     assert 0 <= done["unlike"] <= 1
