@@ -17,6 +17,7 @@ from restore.cli.options import (
     QuietOption,
     SkipExistingOption,
     ThreadsOption,
+    named_by,
     refuse_terminals,
 )
 from restore.errors import BadOption
@@ -139,7 +140,8 @@ class _Work:
 
         self._colorizer = colorizer
         self._typed = [Hint.parse(text) for text in texts]
-        self._dots = None if dots is None else read(dots)
+        with named_by("--hints"):
+            self._dots = None if dots is None else read(dots)
         self._palette = None if like is None else self._palette_in(like)
         self._strength, self._force, self._note = strength, force, note
         #: The palettes of all versions of the picture that was searched last.
@@ -149,8 +151,10 @@ class _Work:
     def _palette_in(self, like: Path) -> np.ndarray:
         from restore.image import read
 
+        with named_by("--like"):
+            photo = read(like)
         try:
-            return self._colorizer.palette_of(read(like))
+            return self._colorizer.palette_of(photo)
         except BadOption as error:
             raise BadOption(f"--like {like}: {error}") from None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from restore.errors import BadOption
+from restore.errors import BadOption, UnreadableImage
 
 if TYPE_CHECKING:
     from restore.batch import Job
@@ -83,6 +84,15 @@ def refuse_terminals(jobs: Sequence[Job]) -> None:
         raise BadOption(_NO_KEYBOARD)
     if any(job.output is None for job in jobs) and sys.stdout.isatty():
         raise BadOption("a picture cannot be shown on a terminal. Write it to a file: -o clean.jpg")
+
+
+@contextmanager
+def named_by(option: str) -> Iterator[None]:
+    """Turn what is wrong with a picture that an option names into BadOption: without it nothing is done."""
+    try:
+        yield
+    except UnreadableImage as error:
+        raise BadOption(f"{option} {error}") from None
 
 
 def find_sources(inputs: Sequence[str]) -> list[Path | None]:

@@ -17,6 +17,7 @@ from restore.cli.options import (
     SelfEnsembleOption,
     SkipExistingOption,
     ThreadsOption,
+    named_by,
     number,
     open_for,
     refuse_terminals,
@@ -84,7 +85,8 @@ def unwatermark(
     masks = plan_masks(jobs, mask, overwrite=overwrite)
     refuse_terminals(jobs)
     check_count(self_ensemble)
-    told = None if mask_in is None else read_mask(mask_in)
+    with named_by("--mask-in"):
+        told = None if mask_in is None else read_mask(mask_in)
     restorer = open_for("unwatermark", model, device, threads)
     params = {} if certainty is None else {"certainty": number("certainty", str(certainty), restorer)}
     with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
