@@ -11,11 +11,9 @@ from torch.nn import functional as F
 
 from models.lenet import LeNet
 from training import TrainingError
-from training.loop import Ema
 from training.mnist import Digits, Distortion, read_mnist
-from training.optimizers import Optimizers
 from training.report import Report
-from training.runs import Run
+from training.runs import Ema, Run
 from training.schedule import rate_at, step_rng
 from training.settings import Settings
 
@@ -56,8 +54,8 @@ def train_digits(
     )  # fmt: skip
     torch.manual_seed(seed)
     network = LeNet().to(device)
-    state = Run(RECIPE, {}, run, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
-    resumed = state.resume(device)
+    state = Run(RECIPE, {}, run, settings, network)
+    resumed = state.resume(device, same_settings=True)
     report = Report(run, settings, quiet=False)
     report.say(f"{RECIPE} on {device}, {len(learnt)} digits to learn from, {len(val)} to choose with, seed {seed}")
     if resumed:
@@ -69,7 +67,7 @@ def train_digits(
             report.figures(state.progress, {"accuracy": 100 * accuracy})
             if accuracy >= state.progress.best:
                 state.progress.best = accuracy
-                state.save("best.pt")
+                state.save_best()
             state.save_last()
     finally:
         report.close()

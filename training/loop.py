@@ -21,28 +21,14 @@ from training import TrainingError
 from training.ahead import drawn_ahead
 from training.data import PhotoSet, vary_colours
 from training.degrade import Pair
-from training.optimizers import Optimizers, multiplies_bfloat16
+from training.optimizers import multiplies_bfloat16
 from training.recipes import Recipe, find_network
 from training.replay import Feed, Gradients
 from training.report import Report
+from training.runs import Ema, Run
 from training.schedule import Progress, patch_at, rate_at, step_rng
 from training.settings import Settings, to_json
 from training.weights import load_checkpoint, start_from
-
-
-class Ema:
-    """An exponential moving average of the weights; short at first, so that the start is soon forgotten."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        """Move the average towards the network's weights."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        now = network.state_dict()
-        torch._foreach_lerp_(list(self.weights.values()), [now[name] for name in self.weights], 1 - decay)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,58 +83,6 @@ def pick_precision(settings: Settings, device: torch.device) -> torch.dtype:
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else multiplies_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-
-
-@dataclasses.dataclass(slots=True)
-class _Run:
-    """All that a run changes, and how it is written down: each file whole or not at all."""
-
-    folder: Path
-    recipe: Recipe
-    settings: Settings
-    network: nn.Module
-    optimizers: Optimizers
-    ema: Ema
-    progress: Progress = dataclasses.field(default_factory=Progress)
-
-    def save_last(self) -> None:
-        """All that exact resumption needs."""
-        optimizers = self.optimizers.state_dict()
-        self._save("last.pt", network=self.network.state_dict(), ema=self.ema.weights, optimizers=optimizers)
-
-    def save_best(self) -> None:
-        """The averaged weights alone."""
-        self._save("best.pt", ema=self.ema.weights)
-
-    def _save(self, name: str, **state: object) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = (self.folder / name).with_suffix(".partial")
-        about = {
-            "recipe": self.recipe.name,
-            "hparams": dict(self.recipe.hparams),
-            "settings": dataclasses.asdict(self.settings),
-            "progress": dataclasses.asdict(self.progress),
-        }
-        torch.save(about | state, partial)
-        partial.replace(self.folder / name)
-
-    def resume(self, device: torch.device) -> bool:
-        """Take up `last.pt` where there is one. Raises TrainingError if it is another network's."""
-        path = self.folder / "last.pt"
-        if not path.is_file():
-            return False
-        state = load_checkpoint(path, device)
-        recipe = self.recipe
-        if state["recipe"] != recipe.name or state["hparams"] != dict(recipe.hparams):
-            raise TrainingError(
-                f"{path}: a run of {state['recipe']} with {state['hparams']}, not of {recipe.name} "
-                f"with {dict(recipe.hparams)}. Take another --run folder."
-            )
-        self.network.load_state_dict(state["network"])
-        self.optimizers.load_state_dict(state["optimizers"])
-        self.ema.weights = state["ema"]
-        self.progress = Progress(**state["progress"])
-        return True
 
 
 def fit(
@@ -210,7 +144,7 @@ def fit(
             report.step(progress, loss)
             ends = progress.fraction(settings) >= 1.0
             if held_out is not None and (ends or progress.step % settings.validate_every == 0):
-                report.figures(progress, _look(state, held_out))
+                report.figures(progress, _look(state, recipe, held_out))
             if world.leads and time.monotonic() - saved > 60 * settings.save_every:
                 state.save_last()
                 saved = time.monotonic()
@@ -242,7 +176,7 @@ def _make_pair(
     return ahead(clean) if ahead else recipe.degradation(clean, rng)
 
 
-def _fresh_run(folder: Path, recipe: Recipe, settings: Settings, device: torch.device, start: Path | None) -> _Run:
+def _fresh_run(folder: Path, recipe: Recipe, settings: Settings, device: torch.device, start: Path | None) -> Run:
     torch.manual_seed(settings.seed)
     network = recipe.build()
     if start:
@@ -253,7 +187,7 @@ def _fresh_run(folder: Path, recipe: Recipe, settings: Settings, device: torch.d
     wrong = [side for side in settings.patches if side % multiple]
     if wrong:
         raise TrainingError(f"--patches {wrong[0]} is not a multiple of {multiple}, as this network needs.")
-    return _Run(folder, recipe, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
+    return Run(recipe.name, recipe.hparams, folder, settings, network)
 
 
 def _freeze_all_but(network: nn.Module, name: str) -> None:
@@ -319,9 +253,9 @@ def _stop_requested() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _look(state: _Run, held_out: Tensor) -> dict[str, float]:
+def _look(state: Run, recipe: Recipe, held_out: Tensor) -> dict[str, float]:
     """Validate, and keep the weights if they are the best so far."""
-    figures = _validate(state.recipe, state.ema, held_out)
+    figures = _validate(recipe, state.ema, held_out)
     mean = sum(figures.values()) / len(figures)
     if mean > state.progress.best:
         state.progress.best = mean

@@ -19,8 +19,7 @@ from restore.model import Model
 from restore.planner import Sight, examine
 from restore.steps import Tool
 from training.graphs import padded
-from training.loop import Ema, pick_precision
-from training.optimizers import Optimizers
+from training.loop import pick_precision
 from training.planner_photos import CROP, CROPS, LABELS, THUMBNAIL, VIEW
 from training.recipes import find_recipe
 from training.report import Report
@@ -192,8 +191,8 @@ def train_planner(
     `tools` carry out what the planner chooses, and `denoiser` says how much noise there is. `run/best.pt` holds the
     averaged weights and the caution with the highest share of right plans on `held_out`, of those with little harm.
     """
-    state = Run(RECIPE, {}, run, settings, network, Optimizers(network, settings), Ema(network, settings.ema))
-    resumed = state.resume(_CPU, with_other_settings=True)
+    state = Run(RECIPE, {}, run, settings, network)
+    resumed = state.resume(_CPU)
     # Features last: on a CPU twice as fast for so few of them.
     network.to(memory_format=torch.channels_last)
     progress = state.progress
@@ -265,4 +264,4 @@ def _look(state: Run, val: Gallery, report: Report) -> None:
     report.figures(state.progress, found | {"caution": caution})
     if worth > state.progress.best:
         state.progress.best = worth
-        state.save("best.pt")
+        state.save_best()

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from training import TrainingError, loop
 from training.data import PhotoSet
 from training.degrade import Degradation, Pair
-from training.loop import Ema, fit, load_network, pick_device, pick_precision
+from training.loop import fit, load_network, pick_device, pick_precision
 from training.losses import l1
 from training.photo_noise import DenoisingMix
 from training.recipes import Recipe, find_recipe
+from training.runs import Ema
 from training.settings import Settings
 
 ROOT = Path(__file__).parents[2]
