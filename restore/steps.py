@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from restore import store
 from restore.engine import Restored, Restorer, open_model
+from restore.ensemble import check_count
 from restore.errors import BadOption
 from restore.image import Image
 from restore.planner import Planner
@@ -84,17 +86,22 @@ class Outcome(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def open_tools(*, device: str = "auto", threads: int | None = None) -> dict[str, Tool]:
-    """The tools of the steps for which a model is installed, opened when they are first used."""
+def open_tools(*, device: str = "auto", threads: int | None = None, self_ensemble: int = 1) -> dict[str, Tool]:
+    """The tools of the steps for which a model is installed, opened when they are first used.
+
+    `self_ensemble` is how often remover and denoiser look. Raises BadOption for a number that cannot be.
+    """
+    check_count(self_ensemble)
     there = {entry.task for entry in store.entries()}
-    return {name: _Late(name, device, threads) for name in NAMES if name in there}
+    return {name: _Late(name, device, threads, self_ensemble) for name in NAMES if name in there}
 
 
 class _Late:
     """A tool whose model is opened at its first use: most photos do not need all."""
 
-    def __init__(self, task: str, device: str, threads: int | None) -> None:
+    def __init__(self, task: str, device: str, threads: int | None, self_ensemble: int) -> None:
         self._task, self._device, self._threads = task, device, threads
+        self._self_ensemble = self_ensemble
         self._tool: Tool | None = None
 
     def __call__(self, image: Image, *, progress: Callable[[float], None] | None = None, **params: float) -> Restored:
@@ -107,7 +114,8 @@ class _Late:
             from restore.colorizer import open_colorizer
 
             return open_colorizer(self._task, device=self._device, threads=self._threads)
-        return open_model(self._task, kind=Restorer, device=self._device, threads=self._threads)
+        restorer = open_model(self._task, kind=Restorer, device=self._device, threads=self._threads)
+        return partial(restorer, self_ensemble=self._self_ensemble)
 
 
 def make_plan(image: Image, planner: Planner | None) -> tuple[Step, ...]:

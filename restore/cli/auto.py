@@ -13,6 +13,7 @@ from restore.cli.options import (
     OverwriteOption,
     PlannerOption,
     QuietOption,
+    SelfEnsembleOption,
     SkipExistingOption,
     ThreadsOption,
     refuse_terminals,
@@ -48,6 +49,7 @@ def auto(
             "--plan", metavar="STEPS", help="Do these instead: denoise:15,colorize for example. [default: as it looks]"
         ),
     ] = None,
+    self_ensemble: SelfEnsembleOption = 1,
     model: PlannerOption = "plan",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -69,7 +71,7 @@ def auto(
     jobs = batch.plan(inputs, output, suffix="-restored", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     told = None if steps is None else parse(steps)
-    tools = open_tools(device=device, threads=threads)
+    tools = open_tools(device=device, threads=threads, self_ensemble=self_ensemble)
     _refuse_impossible(told or (), tools)
     planner = _planner(model, device, threads) if told is None else None
     outcomes: list[Outcome] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as PillowImage
 
+from restore import store
 from restore.contract import SPEC_KEY, ModelSpec, TensorInput
 from restore.engine import Restored, open_model
 from restore.errors import BadOption, UnsupportedModel
@@ -293,6 +295,25 @@ def test_auto_does_what_is_needed_with_what_is_installed(desk, smoother, tmp_pat
     ]
     denoise = open_model(smoother / "denoise-fast.onnx", device="cpu")
     np.testing.assert_array_equal(read(tmp_path / "out.png").pixels, denoise(Image(noisy)).image.pixels)
+
+
+def test_commands_look_as_often_as_they_are_told(run, tiny_denoiser, make_photo, tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    shutil.copy(tiny_denoiser, tmp_path / "models" / "denoise-fast.onnx")
+    store.publish(tmp_path / "models", "denoise-fast", task="denoise", tier="fast", about={})
+    monkeypatch.setenv("RESTORE_MODELS", str(tmp_path / "models"))
+    pixels = make_photo(40, 56)
+    PillowImage.fromarray(pixels).save(tmp_path / "photo.png")
+    denoise = open_model(tiny_denoiser, device="cpu")
+    often = denoise(Image(pixels), sigma=0.1, self_ensemble=4).image.pixels
+    assert not np.array_equal(often, denoise(Image(pixels), sigma=0.1).image.pixels)
+    for words in (["auto", "--plan", "denoise:25.5"], ["denoise", "--sigma", "25.5"]):
+        done = run(*words, "photo.png", "-o", f"{words[0]}.png", "--self-ensemble", "4")
+        assert done.exit_code == 0, done.stderr
+        np.testing.assert_array_equal(read(tmp_path / f"{words[0]}.png").pixels, often)
+        refused = run(*words, "photo.png", "-o", "no.png", "--self-ensemble", "3")
+        assert refused.exit_code == 2
+        assert refused.stderr == "Error: --self-ensemble 3: use 1, 2, 4 or 8.\n"
 
 
 def test_auto_goes_on_after_a_failure_and_where_it_stopped(desk, planner_file, tmp_path, monkeypatch):
