@@ -193,7 +193,7 @@ def test_clean_pictures_that_come_back_count_as_100_db(grey):
     class HalfHearted:
         """Leaves the first picture as it is, and makes the second one level brighter."""
 
-        def __call__(self, image):
+        def __call__(self, image, *, self_ensemble):
             pixels = image.pixels if image.pixels[0, 0, 0] == 127 else image.pixels + 1
             return types.SimpleNamespace(image=Image(pixels))
 
@@ -288,7 +288,7 @@ def test_photos_are_measured_as_they_are(pairs, smoother):
 
 
 def test_the_share_made_worse_is_told(pairs):
-    def blacken(image):
+    def blacken(image, *, self_ensemble):
         return types.SimpleNamespace(image=Image(np.where(image.pixels > 105, 100, 90).astype(np.uint8)))
 
     blacken.spec = types.SimpleNamespace(name="spoiler")

@@ -117,8 +117,8 @@ def test_the_centre_of_a_picture_smaller_than_the_window_is_all_of_it():
     assert GREY[previews.centre(40, 60)].shape == (40, 60)
 
 
-def test_16_bits_are_shown_as_their_high_8():
-    pixels = np.array([[0, 255, 256, 65535]], np.uint16)
+def test_16_bits_are_shown_rounded_to_8():
+    pixels = np.array([[0, 128, 129, 65535]], np.uint16)
     assert np.asarray(previews.preview(Image(pixels)))[0, :, 0].tolist() == [0, 0, 1, 255]
 
 
