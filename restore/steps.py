@@ -124,7 +124,7 @@ def make_plan(image: Image, planner: Planner | None) -> tuple[Step, ...]:
     return tuple(Step(name, sigma) for name, sigma in planner(image))
 
 
-def still_due(step: str, now: Image, before: Sequence[str], planner: Planner) -> bool:
+def _still_due(step: str, now: Image, before: Sequence[str], planner: Planner) -> bool:
     """Whether a step that was planned at the first look is still to be taken, after those `before`.
 
     A restorer can make another needless: noise that goes takes a faint mark with it. Colour is never needless for that:
@@ -144,7 +144,7 @@ def carry_out(
     """Do the steps of a plan, or, without one, those that the planner proposes.
 
     Of a plan of the planner's own a step is left out that it no longer wants when it looks at the picture again
-    (`still_due`); no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
+    (`_still_due`); no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
     """
     told = steps is not None
     planned = tuple(steps) if steps is not None else make_plan(image, planner)
@@ -156,7 +156,7 @@ def carry_out(
             left_out.append(step.name)
             continue
         before = [earlier.name for earlier in planned[:number]]
-        if taken and not told and planner and not still_due(step.name, now, before, planner):
+        if taken and not told and planner and not _still_due(step.name, now, before, planner):
             continue
 
         def tick(share: float, number: int = number) -> None:

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,10 @@ import torch
 from PIL import Image as PillowImage
 
 from restore import image as image_module
-from restore.engine import open_model
+from restore.engine import Restored, open_model
 from restore.image import Image
 from restore.planner import Planner
-from restore.steps import Step, Tool, carry_out, make_plan, open_tools, still_due
+from restore.steps import Step, Tool, carry_out, make_plan, open_tools
 from training.data import PhotoSet, find_photos
 from training.mark_assets import Assets
 from training.marks import draw_mark
@@ -207,22 +208,24 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
 
 def _planned(case: Case, planner: Planner, tools: Mapping[str, Tool]) -> Planned:
     trial = try_out(case.picture, case.truth, tools, all_orders=True)
-    plan = make_plan(Image(case.picture), planner)
+    outcome = carry_out(Image(trial.pictures[()]), as_tried(trial.pictures), planner=planner)
     blank = case.picture[:0]
     return Planned(
-        case._replace(picture=blank, truth=blank), trial._replace(pictures={}), plan,
-        followed(trial.pictures, plan, planner),
+        case._replace(picture=blank, truth=blank), trial._replace(pictures={}), outcome.planned,
+        tuple(step.name for step in outcome.taken),
     )  # fmt: skip
 
 
-def followed(pictures: Mapping[Order, np.ndarray], plan: Sequence[Step], planner: Planner) -> Order:
-    """The steps of a plan that are taken, as by `restore.steps.carry_out`; `pictures` are what was tried."""
-    taken: Order = ()
-    for step in plan:
-        now = pictures[tuple(name for name in taken if name != "colorize")]
-        if not taken or still_due(step.name, Image(now), taken, planner):
-            taken += (step.name,)
-    return taken
+def as_tried(pictures: Mapping[Order, np.ndarray]) -> dict[str, Tool]:
+    """Tools that answer with what trying them made, (H, W, 3) uint8 by order. Colour counts, unmade, as a change."""
+
+    def answer(step: str, image: Image, **_: object) -> Restored:
+        order = next(order for order, pixels in pictures.items() if pixels is image.pixels)
+        pixels = pictures[*order, step]
+        return Restored(image if pixels is image.pixels else Image(pixels), {})
+
+    tools: dict[str, Tool] = {step: partial(answer, step) for step in STEPS[:-1]}
+    return tools | {"colorize": lambda image, **_: Restored(Image(image.pixels), {})}
 
 
 def _share(holds: Iterable[bool]) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from restore.steps import Step
-from training.planner_eval import Planned, confusions_of, f1, followed, regrets
+from restore.image import Image
+from restore.steps import Step, carry_out
+from training.planner_eval import Planned, as_tried, confusions_of, f1, regrets
 from training.planner_photos import Case
 from training.trying import ORDERS, Trial
 
@@ -47,20 +48,39 @@ def test_wrong_plans_are_counted_by_what_was_needed_and_planned(three):
 
 
 class LooksAgain:
-    """Wants a step as long as the picture is dark."""
+    """Proposes a plan, and wants a step of it as long as the picture is dark."""
+
+    def __init__(self, *plan):
+        self.plan = [(step, None) for step in plan]
+
+    def __call__(self, image):
+        return self.plan
 
     def still_wants(self, image, before, step):
         return image.pixels.max() < 100
 
 
+def taken(pictures, *plan):
+    """The names of the steps that `restore auto` takes of a plan."""
+    outcome = carry_out(Image(pictures[()]), as_tried(pictures), planner=LooksAgain(*plan))
+    return tuple(step.name for step in outcome.taken)
+
+
 def test_a_plan_is_followed_but_for_what_the_planner_no_longer_wants():
-    dark, bright = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 200, np.uint8)
-    pictures = dict(zip(ORDERS, (dark, dark, bright, dark, bright), strict=True))
-    plan = (Step(U), Step(D), Step(C))
-    assert followed(pictures, plan, LooksAgain()) == (U, D, C)
+    dark, bright = (np.full((2, 2, 3), level, np.uint8) for level in (0, 200))
+    pictures = dict(zip(ORDERS, (dark, dark + 1, bright, dark + 2, bright), strict=True))
+    assert taken(pictures, U, D, C) == (U, D, C)
     # Colour stays due, whatever came before it.
-    assert followed(pictures, (Step(D), Step(U), Step(C)), LooksAgain()) == (D, C)
-    assert followed(pictures, (), LooksAgain()) == ()
+    assert taken(pictures, D, U, C) == (D, C)
+    assert taken(pictures) == ()
+
+
+def test_a_step_that_changes_nothing_is_not_taken():
+    noisy, clear = (np.full((2, 2, 3), level, np.uint8) for level in (0, 200))
+    # The remover finds nothing, before the denoiser or behind it.
+    pictures = dict(zip(ORDERS, (noisy, noisy, clear, clear, clear), strict=True))
+    assert taken(pictures, U, D) == (D,)
+    assert taken(pictures, D, U) == (D,)
 
 
 def test_f1_of_two_sets_of_steps():
