@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -61,6 +61,16 @@ class Decomposition(NamedTuple):
     clean: Tensor
 
 
+class _Found(NamedTuple):
+    """What the first network answers: its features (N, C, H / stem, W / stem), and of a `Decomposition`."""
+
+    seen: Tensor
+    logits: Tensor
+    slope: Tensor
+    lines: Tensor
+    mask: Tensor
+
+
 class WatermarkRemover(nn.Module):
     """An encoder-decoder that says where a mark is, and by which line each colour under it becomes the photo's again.
 
@@ -116,16 +126,30 @@ class WatermarkRemover(nn.Module):
         return self.stem * max(self.body.multiple_of, self.edges.multiple_of)
 
     def forward(self, image: Tensor, certainty: Tensor, mask_in: Tensor, use_mask: Tensor) -> tuple[Tensor, ...]:
-        found = self.decompose(image, mask_in, use_mask)
         if self.training:
-            return found
+            return self.decompose(image, mask_in, use_mask)
+        found = self._find(image, mask_in, use_mask)
         told = use_mask.to(image.dtype).view(-1, 1, 1, 1)
         sure = _certainty(found.logits, min(_SURE_SIDE, self.multiple_of)) > certainty.view(-1, 1, 1, 1)
         mask = found.mask * torch.maximum(told, sure.to(image.dtype))
-        return image + mask * (found.clean - image), mask
+
+        def restored(image: Tensor, mask: Tensor, *found: Tensor) -> Tensor:
+            # As a difference: where the mask is 0 the picture comes back to the last bit.
+            return image + mask * self._change(image, _Found(*found))[0]
+
+        return _where_any(mask, restored, (image, mask, *found)), mask
 
     def decompose(self, image: Tensor, mask_in: Tensor, use_mask: Tensor) -> Decomposition:
         """All that the network makes of a picture."""
+        found = self._find(image, mask_in, use_mask)
+        change, edges, clearing, right, below = self._change(image, found)
+        return Decomposition(
+            image + found.mask * change, found.mask, found.logits, found.lines, edges, clearing, right, below,
+            image + change,
+        )  # fmt: skip
+
+    def _find(self, image: Tensor, mask_in: Tensor, use_mask: Tensor) -> _Found:
+        """The first network."""
         told = use_mask.to(image.dtype).view(-1, 1, 1, 1)
         given = mask_in * told
         x = F.pixel_unshuffle(torch.cat((image, given), dim=1), self.stem)
@@ -137,11 +161,14 @@ class WatermarkRemover(nn.Module):
         # each other.
         lines = image + slope * (image - 0.5) + height
         mask = given + (1 - told) * (logits / (2 * _RAMP) + 0.5).clamp(0, 1)
+        return _Found(seen, logits, slope, lines, mask)
+
+    def _change(self, image: Tensor, found: _Found) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What is to be added to a picture under its mask, and `edges`, `clearing`, `right`, `below`: see above."""
         own = gradients(image)
-        made = torch.cat((image, lines, mask), dim=1)
-        edges, trust, clearing, right, below = self._look_for_edges(seen, made, slope, own, gradients(lines))
+        edges, trust, clearing, right, below = self._look_for_edges(image, found, own)
         # Where a mark is, is not to be learnt from what makes the photo under it smooth.
-        marked = mask.detach()
+        marked = found.mask.detach()
         held = marked * trust
         weight = (1 - marked) * _OUTSIDE + held
         change = solve_poisson(
@@ -149,32 +176,42 @@ class WatermarkRemover(nn.Module):
             torch.maximum(marked, F.pad(marked[..., 1:], (0, 1))) * (right - own[0]),
             torch.maximum(marked, F.pad(marked[..., 1:, :], (0, 0, 0, 1))) * (below - own[1]),
             # Outside the mask nothing changes: an anchor of 0.
-            held / weight * (lines - image),
+            held / weight * (found.lines - image),
             weight,
             grids=int(math.log2(self.multiple_of)) + 1,
         )
-        # As a difference: where the mask is 0 the picture comes back to the last bit.
-        return Decomposition(image + mask * change, mask, logits, lines, edges, clearing, right, below, image + change)
+        return change, edges, clearing, right, below
 
     def _look_for_edges(
-        self, seen: Tensor, made: Tensor, slope: Tensor, own: _Gradients, of_lines: _Gradients
+        self, image: Tensor, found: _Found, own: _Gradients
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The second network: `edges`, how much a line counts, `clearing`, `right` and `below` of a `Decomposition`.
 
-        `made` is picture, lines and mask; `own` are the picture's gradients.
+        `own` are the picture's gradients.
         """
-        fields = self.edges(torch.cat((seen, F.pixel_unshuffle(made, self.stem).to(seen.dtype)), dim=1))
-        fields = F.pixel_shuffle(fields.to(made.dtype), self.stem)
+        made = torch.cat((image, found.lines, found.mask), dim=1)
+        seen = torch.cat((found.seen, F.pixel_unshuffle(made, self.stem).to(found.seen.dtype)), dim=1)
+        fields = F.pixel_shuffle(self.edges(seen).to(made.dtype), self.stem)
         edges, trust, more_cleared, more = torch.split(fields, [2, 1, 3, 6], dim=1)
         cleared = _MOST_CLEARED * torch.tanh(more_cleared / _MOST_CLEARED)
-        clearing = torch.log((1 + slope).clamp(min=_LEAST_SLOPE)) + cleared
+        clearing = torch.log((1 + found.slope).clamp(min=_LEAST_SLOPE)) + cleared
         through = [clearing.exp() * gradient for gradient in own]
-        edges = edges + torch.cat([_steeper(*both) for both in zip(through, of_lines, strict=True)], dim=1)
+        steeper = [_steeper(*both) for both in zip(through, gradients(found.lines), strict=True)]
+        edges = edges + torch.cat(steeper, dim=1)
         right, below = (
             gradient * (-edge).sigmoid() + extra
             for gradient, edge, extra in zip(through, edges.chunk(2, dim=1), more.chunk(2, dim=1), strict=True)
         )
         return edges, (_MOST_HELD * torch.tanh(trust / _MOST_HELD)).exp(), clearing, right, below
+
+
+def _where_any(mask: Tensor, change: Callable[..., Tensor], parts: tuple[Tensor, ...]) -> Tensor:
+    """`change(*parts)`, or the first of them where a mask is 0 all over: a third of the work is for marks alone."""
+    if torch.compiler.is_exporting():
+        # Which way is taken depends on the picture: a condition of the graph's own.
+        answer: Tensor = torch.cond((mask > 0).any(), change, lambda image, *_: image.clone(), parts)
+        return answer
+    return change(*parts) if bool((mask > 0).any()) else parts[0]
 
 
 def _steeper(through: Tensor, of_lines: Tensor) -> Tensor:

@@ -143,8 +143,8 @@ def carry_out(
 ) -> Outcome:
     """Do the steps of a plan, or, without one, those that the planner proposes.
 
-    Of a plan of the planner's own a step is left out that it no longer wants when it looks at the picture again
-   ; no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
+     Of a plan of the planner's own a step is left out that it no longer wants when it looks at the picture again
+    ; no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
     """
     told = steps is not None
     planned = tuple(steps) if steps is not None else make_plan(image, planner)

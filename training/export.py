@@ -21,7 +21,16 @@ from restore.errors import UnsupportedModel
 from restore.layers import LAYERS_KEY, to_json
 from restore.session import Session
 from training.cards import model_card
-from training.graphs import exported, fixed, halve_weights, is_picture, padded, take_any_size, upsample_by_shuffling
+from training.graphs import (
+    exported,
+    fixed,
+    halve_weights,
+    is_picture,
+    padded,
+    take_any_size,
+    upsample_by_shuffling,
+    without_conditions,
+)
 from training.layer_list import layers_of
 from training.loop import load_network
 from training.recipes import NetworkRecipe, find_network
@@ -74,7 +83,7 @@ def export_checkpoint(
     texts = {SPEC_KEY: spec.to_json()}
     if recipe.image:
         # Layers are listed for one size of picture; a planner sees two.
-        texts[LAYERS_KEY] = to_json(layers_of(model, _sample(recipe, spec.multiple_of)))
+        texts[LAYERS_KEY] = to_json(layers_of(without_conditions(model), _sample(recipe, spec.multiple_of)))
     if published:
         texts |= {CARD_KEY: model_card(spec, recipe, published), **published.texts}
     helper.set_model_props(model, texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -50,15 +50,22 @@ def exported(
     )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    for node in model.graph.node:
+    for graph in _graphs(model.graph):
         # The exporter notes its own Python stack on every node: half a megabyte of this machine's paths.
-        del node.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-    del model.graph.metadata_props[:]
-    del model.graph.value_info[:]
+        for noted in (graph, *graph.node, *graph.input, *graph.output):
+            del noted.metadata_props[:]
+        del graph.value_info[:]
+    _drop_unread(model)
     model.producer_name = "restore"
     return model
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    """Take out constants that no node reads: onnxruntime would say so at each load."""
+    read = {name for graph in _graphs(model.graph) for node in graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
 
 
 def fixed(tensor: TensorInput, sizes: dict[str, int]) -> tuple[int, ...]:
@@ -181,6 +188,9 @@ def _ends(output: Output) -> tuple[tuple[str, float | None], tuple[str, float | 
 
 
 def _rename(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
+    # A condition's branches read what lies around them by its name.
+    for branch in _branches(nodes):
+        _rename(branch.node, old, new)
     for node in nodes:
         for names in (node.input, node.output):
             for index, name in enumerate(names):
@@ -203,27 +213,60 @@ def upsample_by_shuffling(model: onnx.ModelProto) -> None:
     of unfolded columns that the transposed convolution takes: 0.16 GB less for five megapixels.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = []
-    for node in model.graph.node:
-        nodes.append(node)
-        if node.op_type != "ConvTranspose":
-            continue
-        kernel = weights[node.input[1]]
-        values = numpy_helper.to_array(kernel)
-        inside, outside, size = values.shape[:3]
-        strides = next(list(a.ints) for a in node.attribute if a.name == "strides")
-        assert values.shape[2:] == (size, size) == tuple(strides), "a transposed convolution that overlaps"
-        mixed = values.transpose(1, 2, 3, 0).reshape(outside * size**2, inside, 1, 1)
-        kernel.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(mixed), kernel.name))
-        for name in node.input[2:]:
-            repeated = np.repeat(numpy_helper.to_array(weights[name]), size**2)
-            weights[name].CopyFrom(numpy_helper.from_array(repeated, name))
-        output = node.output[0]
-        conv = helper.make_node("Conv", list(node.input), [f"{output}/mixed"], kernel_shape=[1, 1])
-        shuffle = helper.make_node("DepthToSpace", [f"{output}/mixed"], [output], blocksize=size, mode="CRD")
-        nodes[-1:] = [conv, shuffle]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    for graph in _graphs(model.graph):
+        nodes = [new for node in graph.node for new in _shuffling(node, weights)]
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and the branches of its conditions."""
+    yield graph
+    for branch in _branches(graph.node):
+        yield from _graphs(branch)
+
+
+def _branches(nodes: Iterable[onnx.NodeProto]) -> list[onnx.GraphProto]:
+    return [attribute.g for node in nodes if node.op_type == "If" for attribute in node.attribute]
+
+
+def _shuffling(node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
+    if node.op_type != "ConvTranspose":
+        return [node]
+    kernel = weights[node.input[1]]
+    values = numpy_helper.to_array(kernel)
+    inside, outside, size = values.shape[:3]
+    strides = next(list(a.ints) for a in node.attribute if a.name == "strides")
+    assert values.shape[2:] == (size, size) == tuple(strides), "a transposed convolution that overlaps"
+    mixed = values.transpose(1, 2, 3, 0).reshape(outside * size**2, inside, 1, 1)
+    kernel.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(mixed), kernel.name))
+    for name in node.input[2:]:
+        repeated = np.repeat(numpy_helper.to_array(weights[name]), size**2)
+        weights[name].CopyFrom(numpy_helper.from_array(repeated, name))
+    output = node.output[0]
+    conv = helper.make_node("Conv", list(node.input), [f"{output}/mixed"], kernel_shape=[1, 1])
+    return [conv, helper.make_node("DepthToSpace", [f"{output}/mixed"], [output], blocksize=size, mode="CRD")]
+
+
+def without_conditions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which of each condition stands the branch that does most, for who wants to see all nodes in a row."""
+    flat = onnx.ModelProto()
+    flat.CopyFrom(model)
+    while any(node.op_type == "If" for node in flat.graph.node):
+        nodes = [new for node in flat.graph.node for new in _unfolded(node)]
+        del flat.graph.node[:]
+        flat.graph.node.extend(nodes)
+    return flat
+
+
+def _unfolded(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    if node.op_type != "If":
+        return [node]
+    branch = max(_branches([node]), key=lambda graph: len(graph.node))
+    names = dict(zip((value.name for value in branch.output), node.output, strict=True))
+    for old, new in names.items():
+        _rename(branch.node, old, new)
+    return list(branch.node)
 
 
 def halve_weights(model: onnx.ModelProto) -> None:

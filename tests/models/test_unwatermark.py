@@ -89,6 +89,25 @@ def test_a_picture_in_which_no_mark_is_sure_enough_comes_back_untouched(network)
     assert told.mean(dim=(1, 2, 3)).tolist() == [1.0, 0.0]
 
 
+def test_the_second_network_is_asked_only_where_there_is_a_mark(network):
+    asked = []
+    network.edges.register_forward_hook(lambda *_: asked.append(True))
+    image = torch.rand(2, 3, 32, 32)
+    mask_in = torch.zeros(2, 1, 32, 32)
+    told = torch.ones(2)
+    with torch.no_grad():
+        restored, mask = network(image, told, mask_in, told)
+        assert not asked
+        assert not mask.any()
+        assert torch.equal(restored, image)
+        # One mark in a batch is enough.
+        mask_in[1, :, 8:12, 8:12] = 1
+        restored, _ = network(image, told, mask_in, told)
+    assert asked
+    assert torch.equal(restored[0], image[0])
+    assert not torch.equal(restored[1], image[1])
+
+
 def test_certainty_is_the_probability_of_the_best_square():
     logits = torch.full((2, 1, 32, 32), -5.0)
     logits[0, :, 16:, :16] = 2.0

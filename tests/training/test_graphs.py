@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.lenet import LeNet
 from restore.contract import TensorInput
-from training.graphs import exported, halve_weights, take_any_size
+from training.graphs import exported, halve_weights, take_any_size, upsample_by_shuffling, without_conditions
 from training.recipes import Output, find_recipe
 
 
@@ -66,6 +66,44 @@ def test_pictures_of_any_size_are_mirrored_as_numpy_does(height, width):
     np.testing.assert_array_equal(same, image)
     whole = np.pad(image, ((0, 0), (0, 0), (0, -height % 8), (0, -width % 8)), mode="reflect")
     np.testing.assert_array_equal(everything, whole.reshape(2, -1))
+
+
+class MarkedOnly(nn.Module):
+    """Works, through a transposed convolution, where a mask has anything; leaves the picture alone where not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 2, 2, stride=2)
+        self.up = nn.ConvTranspose2d(2, 3, 2, stride=2)
+
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor]:
+        if not torch.compiler.is_exporting():
+            return (self._work(image, mask) if mask.any() else image,)
+        return (torch.cond((mask > 0).any(), self._work, lambda image, mask: image.clone(), (image, mask)),)
+
+    def _work(self, image: Tensor, mask: Tensor) -> Tensor:
+        return image + mask * self.up(self.down(image))
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_condition_is_decided_by_the_picture_and_its_branches_are_changed_as_the_rest_is(marked):
+    torch.manual_seed(0)
+    network = MarkedOnly().eval()
+    inputs, outputs = (picture("image", 3), picture("mask", 1)), (Output("restored", None, None),)
+    model = exported(network, inputs, outputs, 2)
+    upsample_by_shuffling(model)
+    take_any_size(model, inputs, outputs, 2)
+    run = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    image, mask = torch.rand(2, 3, 4, 6), torch.zeros(2, 1, 4, 6)
+    mask[1, :, 1:3] = float(marked)
+    (restored,) = run.run(None, {"image": image.numpy(), "mask": mask.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(restored, network(image, mask)[0].numpy(), atol=1e-6)
+    assert [node.op_type for node in model.graph.node].count("If") == 1
+    inside = [node.op_type for node in without_conditions(model).graph.node]
+    assert "If" not in inside
+    assert "ConvTranspose" not in inside
+    assert (inside.count("Conv"), inside.count("DepthToSpace")) == (2, 1)
 
 
 def test_a_network_of_one_fixed_size_answers_with_scores_per_picture():
