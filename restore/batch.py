@@ -124,6 +124,21 @@ def read_source(source: Path | None) -> Image:
     return read(_read_input()) if source is None else read(source)
 
 
+def contents(source: Path | None) -> Path | bytes:
+    """What a picture is to be read from as often as needed: its path, or the bytes of a pipe or standard input.
+
+    Raises UnreadableImage where nothing came on standard input.
+    """
+    if source is None:
+        return _read_input()
+    # What is wrong with a path, `read` explains.
+    with suppress(OSError, ValueError), source.open("rb") as file:
+        if not file.seekable():
+            # It gives its bytes once, and a copy of an unchanged picture is a second reading.
+            return file.read()
+    return source
+
+
 @contextmanager
 def explained(name: str) -> Iterator[None]:
     """Give errors the name of the picture at work; raises NotEnoughMemory and WrongMask."""
@@ -184,7 +199,8 @@ def run_each(
 
         tick(0.0)
         try:
-            source = _read_input() if job.source is None else job.source
+            with explained(job.source_name):
+                source = contents(job.source)
             image = read(source, name=job.source_name)
             with explained(job.source_name):
                 restored = work(image, tick)

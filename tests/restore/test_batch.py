@@ -13,7 +13,7 @@ from restore import batch
 from restore.batch import Job, plan, run, run_each
 from restore.engine import Restored, Restorer, open_model
 from restore.errors import BadOption, NotEnoughMemory
-from restore.image import Image, read, write
+from restore.image import Image, encode, read, write
 
 Make = Callable[..., None]
 FLAT = Image(np.full((40, 40, 3), 120, np.uint8))
@@ -367,6 +367,19 @@ def test_a_clean_picture_is_copied_byte_for_byte(make, restorer):
     (result,) = run(plan(["a.png"], None, suffix="-denoised"), restorer, {})
     assert (result.status, dict(result.found), result.notes) == ("unchanged", {"sigma": 0.0}, ())
     assert Path("a-denoised.png").read_bytes() == Path("a.png").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no path here")
+def test_a_clean_picture_that_comes_through_a_pipe_is_copied_too(make, restorer):
+    data = encode(FLAT, "PNG")
+    reading, writing = os.pipe()
+    # As a shell's <(cat a.png): the bytes come once, whoever opens it again finds nothing.
+    os.write(writing, data)
+    os.close(writing)
+    (result,) = run(plan([f"/dev/fd/{reading}"], "out.png", suffix=""), restorer, {})
+    os.close(reading)
+    assert (result.status, result.error) == ("unchanged", None)
+    assert Path("out.png").read_bytes() == data
 
 
 def test_a_clean_picture_is_converted_where_the_format_changes(make, restorer):
