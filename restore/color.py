@@ -39,6 +39,8 @@ _RGB_OF_RELATIVE: Floats = np.linalg.inv(_XYZ_OF_RGB / _WHITE[:, None]).astype(n
 _DELTA = 6 / 29
 #: Linear light that far outside [0, 1] still counts as in gamut: a third of an 8-bit level at black.
 _SLACK = 1e-4
+#: Curves and primaries of profiles of sRGB differ by less; gamma 2.2 is 0.009 away, and Display P3's red 0.03.
+_SAME_CURVE, _SAME_WEIGHT = 1e-3, 0.015
 #: Halvings of the chroma's scale: 2^-11 of a chroma of 150 is less than a tenth.
 _HALVINGS = 11
 
@@ -69,13 +71,37 @@ def from_lab(lab: np.ndarray) -> Floats:
     return linear_to_srgb(np.stack(_rgb_of(*_planes(lab)), axis=-1))
 
 
-def luma_of(pixels: np.ndarray) -> Floats:
-    """L* (0-100) of a picture, whatever its tint: (H, W, 3) or (H, W), uint8, uint16 or float in [0, 1] -> (H, W)."""
+def luma_of(pixels: np.ndarray, luminance: np.ndarray | None = None) -> Floats:
+    """L* (0-100) of a picture, whatever its tint: (H, W, 3) or (H, W), uint8, uint16 or float in [0, 1] -> (H, W).
+
+    `luminance` is what each level of each sample adds to a pixel's luminance, (1 or 3, levels), for pixels of integers
+    that are not sRGB: see `restore.formats.profiles.luminance`.
+    """
     luma = np.empty(pixels.shape[:2], np.float32)
     for top in range(0, len(luma), ROWS):
         strip = slice(top, top + ROWS)
-        luma[strip] = 116 * _root(_mix(_RELATIVE_OF_RGB[1], _linear_planes(pixels[strip]))) - 16
+        luma[strip] = 116 * _root(_luminance(pixels[strip], luminance)) - 16
     return luma
+
+
+def _luminance(pixels: np.ndarray, tables: np.ndarray | None) -> Floats:
+    """Relative luminance of one strip, (H, W)."""
+    if tables is None:
+        return _mix(_RELATIVE_OF_RGB[1], _linear_planes(pixels))
+    planes = [pixels] * len(tables) if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
+    total = np.zeros(pixels.shape[:2], np.float32)
+    for table, plane in zip(tables.astype(np.float32), planes, strict=True):
+        total += table.take(plane)
+    return total
+
+
+def is_srgb(luminance: np.ndarray) -> bool:
+    """Whether luminance by levels, (1 or 3, levels), is that of sRGB, or of sRGB's own grey, but for rounding."""
+    curves = luminance / luminance[:, -1:].clip(min=1e-9)
+    srgb = srgb_to_linear(np.linspace(0, 1, luminance.shape[1]))
+    # A profile's primaries are seen by D50, which moves them by a hundredth.
+    weights = [1.0] if len(luminance) == 1 else _RELATIVE_OF_RGB[1]
+    return bool(np.abs(curves - srgb).max() < _SAME_CURVE and np.abs(luminance[:, -1] - weights).max() < _SAME_WEIGHT)
 
 
 def into_gamut(lab: np.ndarray) -> Floats:

@@ -13,6 +13,7 @@ from restore.chroma import MOST_STRENGTH, Guess, Hint
 from restore.contract import ModelSpec
 from restore.engine import Restored
 from restore.errors import BadOption, UnsupportedModel
+from restore.formats import profiles
 from restore.formats.tags import noted_xmp
 from restore.image import Image
 from restore.monochrome import judge
@@ -20,6 +21,9 @@ from restore.session import Session
 
 #: How much nearer a palette must be to be drawn e times as often: palettes of photos are 0.4 to 3 away.
 _NEARNESS = 0.06
+_NO_NOTE = "its XMP cannot be added to, so that nothing in the file says that the colours are a guess"
+_LIKE_SRGB = "its colour profile has no curves that are understood: it was taken for sRGB, so lightness may change"
+_IN_SRGB = "its colour profile is sRGB now, in which the colours were computed"
 _NOTE = "The colours of this picture were computed by Restore ({}). They are a guess, not a record."
 
 
@@ -60,13 +64,18 @@ class Colorizer:
         chroma.check_hints(hints, image.height, image.width)
         if not (force or hints or judge(image.pixels).is_monochrome):
             return Restored(image, {})
-        luma = color.luma_of(image.pixels)
+        luma, icc, notes = _seen(image)
         tick(0.2)
         found = self.guess(luma, hints=hints, palette=palette, strength=strength)
         tick(0.4)
         made = image.with_pixels(color.colour_in(luma, found.ab, found.luma, image.pixels.dtype))
+        xmp = made.xmp
+        if note:
+            noted = noted_xmp(xmp, _NOTE.format(self.spec.name))
+            notes += () if noted else (_NO_NOTE,)
+            xmp = noted or xmp
         tick(1.0)
-        return Restored(replace(made, xmp=noted_xmp(made.xmp, _NOTE.format(self.spec.name))) if note else made, {})
+        return Restored(replace(made, icc=icc or made.icc, xmp=xmp, notes=made.notes + notes), {})
 
     def guess(
         self,
@@ -91,7 +100,7 @@ class Colorizer:
         The others are drawn from the palettes of photos, `chroma.palettes`, the likelier the nearer to the automatic
         answer's own; one whose answer is too like another's is passed over, as long as there are others.
         """
-        luma = color.luma_of(image.pixels)
+        luma = lightness(image)
         plain = self.guess(luma, hints=hints)
         known = chroma.palettes()
         distance = chroma.palette_distance(color.palette_of(plain.ab), known)
@@ -117,6 +126,25 @@ class Colorizer:
     def hints_in(self, dots: Image, like: Image) -> list[Hint]:
         """The hints of a transparent picture laid over `like`; see `restore.chroma.hints_in`. Raises BadOption."""
         return chroma.hints_in(dots, like.height, like.width, longest=self.longest)
+
+
+def lightness(image: Image) -> np.ndarray:
+    """L* (0-100) of each pixel as its colour profile shows it: (H, W) float32."""
+    return _seen(image)[0]
+
+
+def _seen(image: Image) -> tuple[np.ndarray, bytes | None, tuple[str, ...]]:
+    """A picture's L*; the profile that it needs once it is coloured, None for what goes by itself; and notes."""
+    if image.icc is None:
+        return color.luma_of(image.pixels), None, ()
+    try:
+        luminance = profiles.luminance(image.icc, int(np.iinfo(image.pixels.dtype).max))
+    except ValueError:
+        return color.luma_of(image.pixels), None, (_LIKE_SRGB,)
+    if color.is_srgb(luminance):
+        return color.luma_of(image.pixels), None, ()
+    # Grey always gets another profile with its colours: only that of RGB is missed.
+    return color.luma_of(image.pixels, luminance), profiles.srgb_profile(), (_IN_SRGB,) if len(luminance) == 3 else ()
 
 
 def open_colorizer(name_or_path: str | Path, *, device: str = "auto", threads: int | None = None) -> Colorizer:

@@ -17,6 +17,7 @@ from restore.ensemble import check_count, look_often, part_of
 from restore.errors import BadOption, ModelNotFound, NotEnoughMemory, UnsupportedModel, WrongMask
 from restore.image import Image
 from restore.model import Model
+from restore.monochrome import has_two_levels
 from restore.planner import Planner
 from restore.session import Session
 from restore.small import Keep, Small
@@ -82,7 +83,7 @@ class Restorer(Model):
         check_count(self_ensemble)
         values = self._settle(params)
         sought = [param for param in self.spec.params if values[param.name] == param.unknown]
-        if sought and _has_two_levels(image.pixels):
+        if sought and has_two_levels(image.pixels):
             # A scan in black and white without grey: each of its dots would look like noise.
             return Restored(image, {param.name: 0.0 for param in sought})
         for name, share in (("strength", strength), ("chroma-strength", chroma_strength)):
@@ -249,11 +250,6 @@ def _window(tile: TileSize, height: int, width: int, reach: int, multiple_of: in
     if tile is not None and tile < 1:
         raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
     return None if tile is None else (tile, tile)
-
-
-def _has_two_levels(pixels: np.ndarray) -> bool:
-    low, high = pixels.min(), pixels.max()
-    return bool(((pixels == low) | (pixels == high)).all())
 
 
 def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_strength: float) -> np.ndarray:

@@ -389,8 +389,12 @@ def _encode_into(image: Image, kind: str, file: BinaryIO) -> None:
         alpha = None if alpha is None else to_8_bits(alpha)
     if alpha is not None and kind not in _HOLDS_ALPHA:
         pixels, alpha = _on_white(pixels, alpha), None
-    # WebP knows no grey: its pixels come back as RGB, and a grey profile on them would be a broken file.
-    icc = profiles.fitting_profile(image.icc, is_grey=image.is_grey and kind != "WEBP")
+    icc = image.icc
+    if icc and image.is_grey and kind == "WEBP":
+        # WebP knows no grey: its pixels come back as RGB, and a grey profile on them would be a broken file.
+        if icc[16:20] == b"GRAY":
+            pixels = profiles.grey_in_srgb(pixels, icc)
+        icc = profiles.fitting_profile(icc, is_grey=False)
     stored = Stored(pixels, alpha, icc, image.exif, image.xmp, image.dpi, jpeg=image.jpeg, lossless=image.lossless)
     if kind == "TIFF":
         tiff.write_tiff(file, stored)

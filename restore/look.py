@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image as PillowImage
 
+from restore.image import to_8_bits
+
 #: Places along each axis where a crop may lie.
 _PLACES = 6
 #: Sides of the blocks whose means say how flat a crop is: over them noise is averaged away.
@@ -63,7 +65,7 @@ def _channels_first(picture: PillowImage.Image) -> np.ndarray:
 
 def _plain(pixels: np.ndarray, least: int) -> np.ndarray:
     """(H, W, 3) uint8, both sides `least` or more."""
-    plain = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    plain = to_8_bits(pixels)
     if plain.ndim == 2:
         plain = np.repeat(plain[..., None], 3, axis=2)
     height, width = plain.shape[:2]

@@ -48,6 +48,12 @@ class Verdict:
         return self.kind != "colour"
 
 
+def has_two_levels(pixels: np.ndarray) -> bool:
+    """Whether a picture, of any shape and type, is drawn in two levels, as a scan without grey is."""
+    low, high = pixels.min(), pixels.max()
+    return bool(((pixels == low) | (pixels == high)).all())
+
+
 def judge(pixels: np.ndarray) -> Verdict:
     """The verdict on a picture: (H, W, 3) or (H, W), uint8, uint16 or float in [0, 1].
 

@@ -12,7 +12,7 @@ from restore.errors import UnsupportedModel
 from restore.image import Image
 from restore.look import look
 from restore.model import Model
-from restore.monochrome import COLOUR_FROM, judge
+from restore.monochrome import COLOUR_FROM, has_two_levels, judge
 from restore.session import Session
 
 #: The label that ends a plan.
@@ -91,9 +91,13 @@ class Planner(Model):
         """The whole plan from one look: names of steps, and for denoise the noise's deviation in [0, 1]."""
         names, sigmas = self._plan(image, ())
         steps = zip(names, sigmas, strict=True)
+        most = 1.0 if self._denoiser is None else self._denoiser.spec.param("sigma").max
+        # Each dot of a scan in black and white without grey looks like noise; no denoiser touches it.
+        without = {"denoise"} if has_two_levels(image.pixels) else set()
         return tuple(
-            (name, sigma if name == "denoise" else None)
+            (name, min(sigma, most) if name == "denoise" else None)
             for name, sigma in itertools.takewhile(lambda step: step[0] != END, steps)
+            if name not in without
         )
 
     def still_wants(self, image: Image, before: Sequence[str], step: str) -> bool:

@@ -70,8 +70,8 @@ OWN = {
 LAYERS = (
     {"errors"},
     {"formats"},
-    {"image", "contract", "tiles", "store", "color", "layers", "digits", "look"},
-    {"small", "chroma", "monochrome", "session"},
+    {"image", "contract", "tiles", "store", "color", "layers", "digits"},
+    {"small", "chroma", "monochrome", "session", "look"},
     {"model", "ensemble"},
     {"classifier", "planner"},
     {"engine"},

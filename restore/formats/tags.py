@@ -191,24 +191,33 @@ _XMP = b"""<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
-_NOTE = b"""<rdf:Description rdf:about=""
- xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/"
- xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- photoshop:Instructions="%s"
- Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"/>
+# What the packet calls the namespace of RDF is its own affair: the note says for itself what it calls it.
+_DESCRIPTION = b"""<rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" rdf:about=""%s/>
 """
-_NOTED = re.compile(rb"""photoshop:Instructions|Iptc4xmpExt:DigitalSourceType""")
+_INSTRUCTIONS = b"""
+ xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" photoshop:Instructions="%s\""""
+_SOURCE_TYPE = b"""
+ xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+ Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced\""""
+_END = re.compile(rb"</(?:[\w.-]+:)?RDF\s*>")
 
 
-def noted_xmp(xmp: bytes | None, text: str) -> bytes:
+def noted_xmp(xmp: bytes | None, text: str) -> bytes | None:
     """The same XMP, or a fresh one, with a note in IPTC's "Instructions" and its type "algorithmically enhanced".
 
-    Where either is there already, or the packet is not one that can be added to, it stays as it was: a person's words
-    are not replaced.
+    One of the two that is there already stays as it was: a person's words are not replaced. None for a packet that
+    cannot be added to, because it is damaged or not in UTF-8.
     """
     packet = xmp or _XMP
-    end = packet.rfind(b"</rdf:RDF>")
-    if end < 0 or _NOTED.search(packet):
+    ends = list(_END.finditer(packet))
+    if not ends:
+        return None
+    said = b""
+    if b"photoshop:Instructions" not in packet:
+        said += _INSTRUCTIONS % text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;").encode()
+    if b"Iptc4xmpExt:DigitalSourceType" not in packet:
+        said += _SOURCE_TYPE
+    if not said:
         return packet
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;").encode()
-    return packet[:end] + _NOTE % escaped + packet[end:]
+    end = ends[-1].start()
+    return packet[:end] + _DESCRIPTION % said + packet[end:]

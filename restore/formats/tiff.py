@@ -109,10 +109,13 @@ def _refuse_unsupported(page: Any) -> None:
 
 
 def _refuse_cut_off(page: Any, file: BinaryIO) -> None:
-    """Raise if pixel data lies beyond the file's end: tifffile would fill it with zeros."""
+    """Raise if pixel data lies beyond the file's end, or was never written: tifffile would fill it with zeros."""
     size = file.seek(0, io.SEEK_END)
-    if any(at + length > size for at, length in zip(page.dataoffsets, page.databytecounts, strict=True)):
+    pieces = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    if any(at + length > size for at, length in pieces):
         raise EOFError
+    if missing := sum(at == 0 or length == 0 for at, length in pieces):
+        raise UnreadableImage(f"{missing} of the picture's {len(pieces)} pieces are missing. Is there another copy?")
 
 
 def _arrange(page: Any, samples: np.ndarray, icc: bytes | None) -> Stored:
@@ -150,7 +153,7 @@ def _full_range(samples: np.ndarray, bits: int) -> np.ndarray:
     most = (1 << bits) - 1
     wide = samples.astype(np.uint32)
     if bits < 8:
-        return (wide * 255 // most).astype(np.uint8)
+        return ((wide * 255 + most // 2) // most).astype(np.uint8)
     return ((wide * 65535 + most // 2) // most).astype(np.uint16)
 
 

@@ -14,7 +14,7 @@ from PIL import ImageDraw
 
 from restore import color
 from restore.chroma import Hint, working_shape
-from restore.colorizer import Colorizer
+from restore.colorizer import Colorizer, lightness
 from restore.engine import Restored
 from restore.errors import BadOption, RestoreError
 from restore.image import Image
@@ -102,7 +102,7 @@ class ColorizeTab(PhotoTab):
 
         def show(image: Image) -> Updates:
             folder = self._folder()
-            luma = color.luma_of(image.pixels)
+            luma = lightness(image)
             small = color.shrink(luma, *working_shape(image.height, image.width, _SIDE))
             np.save(folder / "luma.npy", small.astype(np.float16))
             (folder / "size").write_text(f"{image.height} {image.width}")

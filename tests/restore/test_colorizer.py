@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 
@@ -116,7 +118,32 @@ def test_a_note_is_added_to_what_xmp_there_is(paint):
     assert made.startswith(b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description a="1"/>')
     assert b"They are a guess" in made
     assert paint(Image(ramp(), xmp=made)).image.xmp == made
-    assert paint(Image(ramp(), xmp=b"not xmp")).image.xmp == b"not xmp"
+
+
+@pytest.mark.parametrize(
+    ("said", "added"),
+    [
+        (b'photoshop:Instructions="Do not crop"', b"algorithmicallyEnhanced"),
+        (b'Iptc4xmpExt:DigitalSourceType="http://x/negativeFilm"', b"They are a guess"),
+    ],
+)
+def test_a_persons_words_stay_and_what_is_not_said_is_added(paint, said, added):
+    named = b"xmlns:photoshop='http://ns.adobe.com/photoshop/1.0/' xmlns:Iptc4xmpExt='http://iptc.org/std/x/'"
+    rdf = b"xmlns:r='http://www.w3.org/1999/02/22-rdf-syntax-ns#'"
+    there = b"<r:RDF %s><r:Description %s %s/></r:RDF>" % (rdf, named, said)
+    made = paint(Image(ramp(), xmp=there)).image.xmp or b""
+    assert said in made
+    assert made.count(said.partition(b"=")[0]) == 1
+    assert added in made
+    # Still XML, whose namespaces are all declared.
+    description = ET.fromstring(made)[-1]
+    assert description.tag == "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description"
+
+
+def test_xmp_that_cannot_be_added_to_stays_and_the_user_is_told(paint):
+    made = paint(Image(ramp(), xmp=b"not xmp")).image
+    assert made.xmp == b"not xmp"
+    assert made.notes == ("its XMP cannot be added to, so that nothing in the file says that the colours are a guess",)
 
 
 def test_a_palette_comes_from_a_photo_in_colour_only(paint, make_photo):

@@ -117,6 +117,18 @@ def test_a_file_that_ends_early(kind, tmp_path):
     assert said_of(path) == f"{path}: the file ends early ({len(whole) // 2:,} bytes). Is the download complete?"
 
 
+def test_a_tiff_whose_pieces_were_never_written():
+    # As a writer leaves it that ran out of disk: where a piece lies is known, its length is 0.
+    file = bytearray(tiff(NOISE, rowsperstrip=10))
+    with tifffile.TiffFile(io.BytesIO(file)) as made:
+        tag = made.pages[0].tags[279]
+        assert tag.count == 4
+        word = tag.valuebytecount // 4
+        file[tag.valueoffset + word : tag.valueoffset + 2 * word] = bytes(word)
+    with pytest.raises(UnreadableImage, match="1 of the picture's 4 pieces are missing"):
+        read(bytes(file))
+
+
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("length", [2, 3, 9, 12, 20, 33, 60, 100, -400, -30])
 def test_a_file_cut_anywhere_gets_one_sentence(kind, length):

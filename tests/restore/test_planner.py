@@ -12,6 +12,7 @@ import pytest
 from restore import store
 from restore.contract import SPEC_KEY, ModelSpec, Param
 from restore.engine import open_model, open_noise_finder
+from restore.image import Image
 from restore.planner import MOST_VARIETY, examine
 
 SHAPE = {"crops": 4, "side": 48, "thumbnail": 96, "longest": 200}
@@ -94,3 +95,12 @@ def test_only_a_denoiser_that_finds_the_level_itself_is_asked(smoother, tmp_path
     store.publish(tmp_path, "denoise-fast", task="denoise", tier="fast", about={})
     monkeypatch.setenv("RESTORE_MODELS", str(tmp_path))
     assert open_noise_finder("cpu") is None
+
+
+def test_a_scan_in_two_levels_needs_no_denoiser_and_no_level_is_above_what_it_takes():
+    planner = open_model("plan", device="cpu", threads=1)
+    dots = (np.random.default_rng(0).random((200, 300)) > 0.5).astype(np.uint8) * 255
+    assert "denoise" not in [name for name, _ in planner(Image(dots))]
+    # A level between makes it a photo, of more noise than the denoiser can be told.
+    dots[0, 0] = 128
+    assert ("denoise", 75 / 255) in planner(Image(dots))
