@@ -52,9 +52,12 @@ class PlanReport:
 
     model: str
     cases: int
-    #: Of plans from one look that are what trying asks for; what `restore auto`, which looks again, then takes; and
-    #: plans that are what was done to the photo.
+    #: Of photos to which nothing was done.
+    whole: float
+    #: Of plans from one look that are what trying asks for, for all photos and for those that were damaged; what
+    #: `restore auto`, which looks again, then takes; and plans that are what was done to the photo.
     exact: float
+    exact_of_damaged: float
     followed: float
     as_done: float
     set_f1: float
@@ -83,9 +86,10 @@ class PlanReport:
         harm = [f"| {kind} | {planned:.1%} | {changed:.1%} |" for kind, (planned, changed) in self.harm.items()]
         regret = [f"| {way} | {value:.2f} |" for way, value in self.regret.items()]
         said = (
-            f"{self.cases} photos of the test split, a third of them without damage. What each needs was found by "
-            f"trying every order of {' and '.join(self.with_tools)}: {self.exact:.1%} of the plans of {self.model} are "
-            f"right to the last step, {self.followed:.1%} as `restore auto` follows them, looking again after each "
+            f"{self.cases} photos of the test split, {self.whole:.1%} of them without damage. What each needs was found "
+            f"by trying every order of {' and '.join(self.with_tools)}: {self.exact:.1%} of the plans of {self.model} "
+            f"are right to the last step ({self.exact_of_damaged:.1%} of those for damaged photos), "
+            f"{self.followed:.1%} as `restore auto` follows them, looking again after each "
             f"step; {self.as_done:.1%} are what was done to the photo, which not all restorers can undo. F1 of the "
             f"sets of steps {self.set_f1:.3f}; the noise's level is off by {self.sigma_error:.1f} of 255 on average; "
             f"one look at 12 megapixels takes {self.milliseconds:.0f} ms, {self.cpu_milliseconds:.0f} ms of CPU time."
@@ -184,7 +188,9 @@ def measure(args: argparse.Namespace, command: str) -> PlanReport:
     return PlanReport(
         model=planner.spec.name,
         cases=len(done),
+        whole=_share(not each.case.damages for each in done),
         exact=_share(each.order == each.needed for each in done),
+        exact_of_damaged=_share(each.order == each.needed for each in done if each.case.damages),
         followed=_share(each.followed == each.needed for each in done),
         as_done=_share(each.order == each.case.damages for each in done),
         set_f1=float(np.mean([f1(found, true) for found, true in named])),

@@ -26,7 +26,7 @@ def test_the_same_seed_makes_the_same_pictures(photo_folder):
 
 def test_what_is_called_wrong_is_counted_by_kind(photo_folder, monkeypatch):
     # One after the other, in the order of KINDS: colour, grey, sepia, toned, yellowed.
-    verdicts = iter(["colour", "grey", "toned", "colour", "toned"] + ["toned", "colour", "toned", "colour", "grey"])
+    verdicts = iter(["colour", "grey", "toned", "colour", "toned", "toned", "colour", "toned", "colour", "grey"])
     monkeypatch.setattr(monochrome_eval, "judge", lambda _: Verdict(next(verdicts), 0.0, 0.0))
     report = measure(photo_folder, 10, 0)
     assert report.counts == dict.fromkeys(KINDS, 2)
