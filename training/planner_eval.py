@@ -86,9 +86,9 @@ class PlanReport:
         harm = [f"| {kind} | {planned:.1%} | {changed:.1%} |" for kind, (planned, changed) in self.harm.items()]
         regret = [f"| {way} | {value:.2f} |" for way, value in self.regret.items()]
         said = (
-            f"{self.cases} photos of the test split, {self.whole:.1%} of them without damage. What each needs was found "
-            f"by trying every order of {' and '.join(self.with_tools)}: {self.exact:.1%} of the plans of {self.model} "
-            f"are right to the last step ({self.exact_of_damaged:.1%} of those for damaged photos), "
+            f"{self.cases} photos of the test split, {self.whole:.1%} of them without damage. What each needs was "
+            f"found by trying every order of {' and '.join(self.with_tools)}: {self.exact:.1%} of the plans of "
+            f"{self.model} are right to the last step ({self.exact_of_damaged:.1%} of those for damaged photos), "
             f"{self.followed:.1%} as `restore auto` follows them, looking again after each "
             f"step; {self.as_done:.1%} are what was done to the photo, which not all restorers can undo. F1 of the "
             f"sets of steps {self.set_f1:.3f}; the noise's level is off by {self.sigma_error:.1f} of 255 on average; "
