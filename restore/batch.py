@@ -92,7 +92,7 @@ def plan(
     if copies > 1:
         jobs = [_numbered(job, number) for job in jobs for number in range(1, copies + 1)]
     if skip_existing:
-        jobs = [replace(job, is_done=job.output is not None and job.output.is_file()) for job in jobs]
+        jobs = [replace(job, is_done=job.output is not None and os.path.isfile(job.output)) for job in jobs]
     _refuse_unsafe(jobs)
     return jobs
 
@@ -277,9 +277,8 @@ def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[t
     if not text:
         raise BadOption("an input without a name. Is a variable of the shell empty?")
     path = Path(text)
-    if not path.exists():
-        raise BadOption(f"{text}: no such file or folder. Is the name spelled right?")
-    if not path.is_dir():
+    _refuse_missing(path, "file or folder")
+    if not os.path.isdir(path):
         yield path, Path(path.name)
         return
 
@@ -293,10 +292,23 @@ def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[t
         folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(folder / f) != avoided)
         for file in sorted(files):
             found = folder / file
-            # A pipe of such a name would never end.
-            is_photo = file[0] != "." and is_picture_name(found) and found.is_file()
+            # A pipe of such a name would never end. What cannot be reached is kept, to fail on its own.
+            is_file = os.path.isfile(found) or not os.path.exists(found)
+            is_photo = file[0] != "." and is_picture_name(found) and is_file
             if is_photo and not (earlier and _is_earlier(found, earlier)):
                 yield found, found.relative_to(path)
+
+
+def _refuse_missing(path: Path, what: str) -> None:
+    """Raise BadOption where nothing is there, or nothing that can be reached."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise BadOption(f"{path}: no such {what}. Is the name spelled right?") from None
+    except PermissionError:
+        raise BadOption(f"{path}: no permission to enter its folder. Ask the owner.") from None
+    except OSError as error:
+        raise BadOption(f"{path}: cannot be opened: {error.strerror}. Is the name spelled right?") from None
 
 
 def _is_earlier(path: Path, suffix: str) -> bool:
@@ -317,14 +329,14 @@ def _placer(inputs: Sequence[str], output: str | None, *, suffix: str) -> Callab
 def _is_folder(output: str, inputs: Sequence[str]) -> bool:
     """Whether `output` names a folder. Raises BadOption where it cannot be what the inputs need."""
     path = Path(output)
-    if path.is_dir() or output.endswith(("/", os.sep)):
+    if os.path.isdir(path) or output.endswith(("/", os.sep)):
         return True
-    several = len(inputs) > 1 or Path(inputs[0]).is_dir()
-    if several and path.exists():
+    several = len(inputs) > 1 or os.path.isdir(inputs[0])
+    if several and os.path.exists(path):
         raise BadOption(f"-o {output}: a file, but several pictures need a folder. Choose another name.")
     if several and is_picture_name(path):
         raise BadOption(f"-o {output}: several pictures need a folder. If this is to be one, write {output}/")
-    if several or not (path.suffix or path.exists()):
+    if several or not (path.suffix or os.path.exists(path)):
         return True
     _check_suffix(path, output)
     return False
@@ -352,14 +364,14 @@ def _plan_stream(inputs: Sequence[str], output: str | None, *, overwrite: bool) 
     if len(inputs) != 1:
         raise BadOption(f"{STREAM} is one picture: give one input and one output with it.")
     (text,) = inputs
-    if text != STREAM and not Path(text).exists():
-        raise BadOption(f"{text}: no such file. Is the name spelled right?")
-    if text != STREAM and Path(text).is_dir():
+    if text != STREAM:
+        _refuse_missing(Path(text), "file")
+    if text != STREAM and os.path.isdir(text):
         raise BadOption(f"{text}: a folder, but -o {STREAM} takes one picture. Choose a folder with -o.")
     source = None if text == STREAM else Path(text)
     if output is None or output == STREAM:
         return Job(source, None)
-    if Path(output).is_dir() or output.endswith(("/", os.sep)):
+    if os.path.isdir(output) or output.endswith(("/", os.sep)):
         raise BadOption(
             f"-o {output}: a picture on standard input has no name. Give a file: -o {Path(output, 'a.png')}"
         )
@@ -394,7 +406,7 @@ def _ignores_case(folder: Path) -> bool:
     for part in (folder, *folder.parents):
         if part.name != part.name.swapcase():
             other = part.with_name(part.name.swapcase())
-            return other.exists() and other.samefile(part)
+            return os.path.exists(other) and other.samefile(part)
     return False
 
 
@@ -410,11 +422,11 @@ def _refuse_unsafe(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.output is None:
             continue
-        if os.path.lexists(job.output):
-            source = sources.get(_identity(job.output)) if job.output.exists() else None
+        if _is_taken(job.output):
+            source = sources.get(_identity(job.output)) if os.path.exists(job.output) else None
             if source is not None:
                 raise BadOption(f"{job.output}: the same file as the input {source}. Inputs are never overwritten.")
-            if job.output.is_dir():
+            if os.path.isdir(job.output):
                 raise BadOption(f"{job.output}: a folder of this name is in the way. Choose another name with -o.")
             if not (job.overwrite or job.is_done):
                 there.append(job.output)
@@ -427,6 +439,17 @@ def _refuse_unsafe(jobs: Sequence[Job]) -> None:
         )
 
 
+def _is_taken(path: Path) -> bool:
+    """Whether anything is there, be it a link to nowhere. Raises BadOption for a name that no file can have."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadOption(f"{path}: the name is too long for a file. Choose a shorter one with -o.") from None
+        return False
+    return True
+
+
 def _identity(path: Path | None) -> Identity | None:
     """What links and spellings of one file share; None where there is none, as for a pipe."""
     with suppress(OSError, ValueError, AttributeError):
@@ -436,7 +459,7 @@ def _identity(path: Path | None) -> Identity | None:
 
 
 def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise BadOption(f"{folder}: a file, where a folder is needed. Choose another folder with -o.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BadOption(f"{folder}: no permission to write there. Choose another folder with -o.")

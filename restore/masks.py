@@ -38,8 +38,8 @@ def plan_masks(jobs: Sequence[Job], where: str | None, *, overwrite: bool) -> di
     if where is None:
         return {}
     path = Path(where)
-    if len(jobs) > 1 or path.is_dir() or where.endswith(("/", os.sep)):
-        if path.suffix and not path.is_dir() and not where.endswith(("/", os.sep)):
+    if len(jobs) > 1 or os.path.isdir(path) or where.endswith(("/", os.sep)):
+        if path.suffix and not os.path.isdir(path) and not where.endswith(("/", os.sep)):
             raise BadOption(f"--mask {where}: several masks need a folder. If this is to be one, write {where}/")
         masks = {job: path / f"{_stem(job)}-mask.png" for job in jobs if not job.is_done}
     else:

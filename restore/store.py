@@ -36,7 +36,7 @@ def folders() -> list[Path]:
     Raises ModelNotFound for one that is not there: what was to be taken from it would come from the next in silence.
     """
     extra = [Path(part) for part in os.environ.get("RESTORE_MODELS", "").split(os.pathsep) if part]
-    if missing := [str(folder) for folder in extra if not (folder / MANIFEST).is_file()]:
+    if missing := [str(folder) for folder in extra if not os.path.isfile(folder / MANIFEST)]:
         raise ModelNotFound(f"RESTORE_MODELS: no folder of models, with a {MANIFEST} in it: {', '.join(missing)}")
     return [*extra, BUNDLED]
 
@@ -58,7 +58,7 @@ def find(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     if path.suffix == ".onnx" or len(path.parts) > 1:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ModelNotFound(f"{path}: no such model file. List the models with: restore models list")
         return path
     name = str(name_or_path)
@@ -76,7 +76,7 @@ def find(name_or_path: str | Path) -> Path:
 
 def verify(entry: Entry) -> None:
     """Raise UnsupportedModel unless the file is there and has the manifest's sha256."""
-    if not entry.path.is_file():
+    if not os.path.isfile(entry.path):
         raise UnsupportedModel(
             f"{entry.path}: the manifest lists this model but the file is missing. Install Restore again."
         )
@@ -109,7 +109,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 def _read_manifest(folder: Path) -> Iterator[Entry]:
     manifest = folder / MANIFEST
-    if not manifest.is_file():
+    if not os.path.isfile(manifest):
         return
     try:
         rows = json.loads(manifest.read_text("utf-8"))["models"]

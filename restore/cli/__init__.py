@@ -33,10 +33,12 @@ class _Commands(TyperGroup):
             talk("Stopped. Every finished file is whole, and nothing is half-written.")
             code = 130
         except OSError as error:
-            if error.errno not in {errno.EPIPE, errno.ENOSPC}:
-                raise
-            if error.errno == errno.ENOSPC:
+            if error.filename is not None:
+                talk(f"Error: {error.filename}: {error.strerror}.")
+            elif error.errno == errno.ENOSPC:
                 talk("Error: standard output: the disk is full. Make room.")
+            elif error.errno != errno.EPIPE:
+                raise
             code = 1
         else:
             return answer

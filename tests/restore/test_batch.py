@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,6 +202,47 @@ def test_an_unreadable_sub_folder_is_not_passed_over_in_silence(make, monkeypatc
     # By monkeypatch and not chmod: root may read everything.
     monkeypatch.setattr(os, "scandir", refuse)
     assert "locked: the folder cannot be read: Permission denied" in refused("in")
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets nobody look at what lies in a folder called locked."""
+    stat = os.stat
+
+    def refuse(path: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, str | Path) and "locked" in Path(os.path.realpath(path)).parent.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    # By monkeypatch and not chmod: root may enter every folder.
+    monkeypatch.setattr(os, "stat", refuse)
+
+
+def test_what_lies_in_a_folder_that_may_not_be_entered_is_refused(make, locked):
+    make("locked/a.jpg", "b.jpg")
+    for to in (None, "-"):
+        assert refused("locked/a.jpg", to=to) == ("locked/a.jpg: no permission to enter its folder. Ask the owner.")
+    assert planned("b.jpg", to="locked/b.jpg") == {"b.jpg": "locked/b.jpg"}
+    assert len(plan(["b.jpg"], "locked/b.jpg", suffix="", skip_existing=True)) == 1
+
+
+def test_a_link_in_a_folder_that_leads_nowhere_fails_alone(make, locked, restorer):
+    make("locked/c.txt")
+    write(NOISY, Path("in/a.png"))
+    Path("in/b.png").symlink_to("../locked/b.png")
+    Path("in/c.png").symlink_to("c.png")
+    jobs = plan(["in"], "out", suffix="")
+    assert [result.status for result in run(jobs, restorer, {})] == ["done", "failed", "failed"]
+
+
+def test_a_name_that_is_too_long_for_any_file_is_refused(make):
+    make("a.jpg")
+    long = 300 * "a" + ".jpg"
+    for stream in (None, "-"):
+        assert refused(long, to=stream) == (
+            f"{long}: cannot be opened: {os.strerror(errno.ENAMETOOLONG)}. Is the name spelled right?"
+        )
+    assert refused("a.jpg", to=long) == f"{long}: the name is too long for a file. Choose a shorter one with -o."
 
 
 def test_an_existing_output_is_refused_unless_it_may_be_replaced(make):

@@ -276,6 +276,17 @@ def test_our_own_bug_keeps_its_traceback(run, monkeypatch):
     assert isinstance(run("denoise", "a.png").exception, ZeroDivisionError)
 
 
+def test_a_file_that_the_system_refuses_is_named_without_a_traceback(run, monkeypatch):
+    write(NOISY, Path("a.png"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error", "manifest.json")
+
+    monkeypatch.setattr(Restorer, "__call__", fail)
+    result = run("denoise", "a.png")
+    assert (result.exit_code, result.stderr) == (1, "Error: manifest.json: Input/output error.\n")
+
+
 def test_the_bars_on_a_terminal_leave_the_lines_as_they_are(run, monkeypatch, capfd):
     for name in ("[a].png", "b.png"):
         write(NOISY, Path(name))

@@ -54,6 +54,20 @@ def test_a_users_folder_without_models_is_not_passed_over_in_silence(shelf, tmp_
         store.find("denoise")
 
 
+@pytest.mark.parametrize("name", ["mine.onnx", "folder/mine.onnx", 300 * "a" + ".onnx"])
+def test_a_path_that_leads_nowhere_is_no_model_file(shelf, monkeypatch, name):
+    def refuse(path: object, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # A folder that may not be entered; root may enter all.
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(ModelNotFound, match="no such model file"):
+        store.find(name)
+    monkeypatch.setenv("RESTORE_MODELS", "locked")
+    with pytest.raises(ModelNotFound, match="RESTORE_MODELS: no folder of models"):
+        store.find("denoise")
+
+
 def test_publishing_again_replaces_the_entry_and_keeps_the_others(shelf):
     (shelf / "colorize-fast.onnx").write_bytes(b"colour")
     store.publish(shelf, "colorize-fast", task="colorize", tier="fast", about={})
