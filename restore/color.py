@@ -133,9 +133,13 @@ def join(luma: np.ndarray, ab: np.ndarray, dtype: np.dtype[Any] | type[np.generi
 def colour_in(
     luma: np.ndarray, ab_small: np.ndarray, luma_small: np.ndarray, dtype: np.dtype[Any] | type[np.generic]
 ) -> np.ndarray:
-    """`join` of L* (H, W) and the chroma that `upsample_chroma` makes for it, strip by strip: (H, W, 3) of `dtype`.
+    """Pixels (H, W, 3), sRGB, of `dtype`, as `join` makes them, of L* (H, W) and chroma whose edges lie where L*'s lie.
 
-    The full-size chroma is never held: beside the luma and the pixels it needs a few strips.
+    ab_small: a* b*, (h, w, 2); luma_small: (h, w), L* of the same picture as `shrink` makes it.
+    Bilinear, plus what the luma's detail says: its slope against the chroma, from windows as in the fast guided
+    filter (He and Sun 2015, arXiv:1505.00996). Differs from it: only the detail goes through the local model, so the
+    chroma itself is not smoothed. On 24 photos enlarged four times: RMSE 1.44, bilinear 1.58, guided filter 2.31.
+    Strip by strip: the full-size chroma is never held.
     """
     dtype = np.dtype(dtype)
     pixels = np.empty((*luma.shape, 3), dtype)
@@ -144,23 +148,6 @@ def colour_in(
         strip = slice(top, top + ROWS)
         _join_strip(luma[strip], *chroma.at(luma[strip], top, len(luma)), pixels[strip])
     return pixels
-
-
-def upsample_chroma(ab_small: np.ndarray, luma_small: np.ndarray, luma_full: np.ndarray, *, rows: int = ROWS) -> Floats:
-    """a* b* at full size, (H, W, 2), whose edges lie where the luma's lie.
-
-    ab_small: (h, w, 2); luma_small: (h, w), L* of the same picture as `shrink` makes it; luma_full: (H, W).
-    Bilinear, plus what the luma's detail says: its slope against the chroma, from windows as in the fast guided
-    filter (He and Sun 2015, arXiv:1505.00996). Differs from it: only the detail goes through the local model, so the
-    chroma itself is not smoothed. On 24 photos enlarged four times: RMSE 1.44, bilinear 1.58, guided filter 2.31.
-    `rows` at a time; any number gives the same answer.
-    """
-    full = np.empty((*luma_full.shape, 2), np.float32)
-    chroma = _Chroma.fit(ab_small, luma_small)
-    for top in range(0, len(luma_full), rows):
-        strip = slice(top, top + rows)
-        full[strip, :, 0], full[strip, :, 1] = chroma.at(luma_full[strip], top, len(luma_full))
-    return full
 
 
 def shrink(pixels: np.ndarray, height: int, width: int) -> Floats:
