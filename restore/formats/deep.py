@@ -47,6 +47,8 @@ def read_png(file: BinaryIO) -> Stored:
             dpi = (across * 0.0254, down * 0.0254)
         elif kind == b"iTXt" and data.startswith(_XMP_KEYWORD + b"\0"):
             xmp = _international_text(data)
+        elif kind in {b"tEXt", b"zTXt"} and exif is None:
+            exif = _exif_in_text(kind, data)
         elif kind == b"acTL":
             notes += ("an animation: only its first picture was read",)
     samples = imagecodecs.png_decode(b"".join(pixel_chunks))
@@ -79,6 +81,15 @@ def _unpacked(data: bytes, most: int) -> bytes | None:
         return zlib.decompressobj().decompress(data, most)
     except zlib.error:
         return None
+
+
+def _exif_in_text(kind: bytes, data: bytes) -> bytes | None:
+    """EXIF in a chunk of text: keyword, 0, text, or keyword, 0, method, compressed text."""
+    keyword, _, text = data.partition(b"\0")
+    if keyword.decode("latin-1") not in tags.EXIF_TEXTS:
+        return None
+    unpacked = _unpacked(text[1:], 1 << 26) if kind == b"zTXt" else text
+    return tags.exif_of_text((unpacked or b"").decode("latin-1"))
 
 
 def _international_text(data: bytes) -> bytes | None:

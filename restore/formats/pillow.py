@@ -58,7 +58,7 @@ def read_plain(file: BinaryIO, kind: str) -> Stored:
     if "mp" in info:
         notes += ("further pictures inside the JPEG (another view, a depth or brightness map) were left out",)
     image.load()
-    exif = _bare_exif(info.get("exif"))
+    exif = _bare_exif(info.get("exif")) or _exif_in_text(info)
     orientation = tags.orientation_of(exif)
     icc = info.get("icc_profile")
     loaded: PIL.Image.Image = image
@@ -124,6 +124,11 @@ def _alpha_of_one_colour(pixels: np.ndarray, colour: Any, file: BinaryIO, kind: 
         scale = {2: 85, 4: 17}.get(file.read(1)[0], 1)
     same = pixels == np.asarray(colour) * scale
     return np.where(same if same.ndim == 2 else same.all(axis=2), np.uint8(0), np.uint8(255))
+
+
+def _exif_in_text(info: dict[Any, Any]) -> bytes | None:
+    found = (tags.exif_of_text(info[name]) for name in tags.EXIF_TEXTS if isinstance(info.get(name), str))
+    return next(filter(None, found), None)
 
 
 def _bare_exif(exif: bytes | None) -> bytes | None:

@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
+#: Keywords under which PNGs hold EXIF as text.
+EXIF_TEXTS = ("Raw profile type exif", "Raw profile type APP1")
 ORIENTATION, RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x0128
 EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 
@@ -123,6 +125,18 @@ def exif_of_tiff(file: BinaryIO) -> bytes | None:
         return None
     mark = b"II*\0" if found.order == "<" else b"MM\0*"
     return mark + struct.pack(found.order + "I", 8) + pack_directory(found, 8)
+
+
+def exif_of_text(text: str) -> bytes | None:
+    """The EXIF block that PNGs from before the eXIf chunk hold as text, in hexadecimal (ImageMagick's raw profile).
+
+    Three lines come first: empty, the profile's name, its length. None for text that is nothing of the kind.
+    """
+    try:
+        block = bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        return None
+    return block.removeprefix(b"Exif\0\0") if block.startswith((b"Exif\0\0", b"II", b"MM")) else None
 
 
 def has_resolution(exif: bytes) -> bool:

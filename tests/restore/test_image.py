@@ -245,6 +245,27 @@ def test_an_upright_picture_keeps_its_thumbnail():
     assert read(encode(Image(noise(4, 6, 3), exif=exif), "PNG")).exif == exif
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+@pytest.mark.parametrize("keyword", [b"Raw profile type exif", b"Raw profile type APP1"])
+def test_exif_that_an_older_png_holds_as_text_counts(dtype, kind, keyword):
+    exif = b"Exif\0\0" + make_exif(orientation=6)
+    digits = exif.hex().encode()
+    lines = b"\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    text = b"\nexif\n%8d\n%s\n" % (len(exif), lines)
+    value = b"\0" + zlib.compress(text) if kind == b"zTXt" else text
+    image = read(with_chunk(encode(Image(LYING.astype(dtype)), "PNG"), kind, keyword + b"\0" + value))
+    np.testing.assert_array_equal(image.pixels, UPRIGHT[6])
+    assert image.exif == read(encode(Image(LYING, exif=make_exif(orientation=6)), "PNG")).exif
+
+
+@pytest.mark.parametrize("text", [b"", b"\nexif\n 4\nno digits", b"\nexif\n 2\nabcd"])
+def test_text_that_is_no_exif_is_passed_over(text):
+    for dtype in (np.uint8, np.uint16):
+        stored = with_chunk(encode(Image(LYING.astype(dtype)), "PNG"), b"tEXt", b"Raw profile type exif\0" + text)
+        assert read(stored).exif is None
+
+
 def test_the_orientation_in_xmp_goes_with_that_in_exif():
     turned = XMP.replace(b'"1"', b'"6"') + b"<tiff:Orientation>6</tiff:Orientation>"
     image = read(encode(Image(noise(4, 6, 3), exif=make_exif(orientation=6), xmp=turned), "PNG"))
