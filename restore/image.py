@@ -189,6 +189,8 @@ def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
         lost.append(f"{kind} holds 8 bits per channel: 16 bits were rounded to 8")
     if image.alpha is not None and kind not in _HOLDS_ALPHA:
         lost.append(f"{kind} holds no transparency: the picture was laid on white")
+    if kind != "JPEG" and image.jpeg and image.jpeg.segments:
+        lost.append(f"{kind} holds no captions as JPEG does (IPTC beside EXIF and XMP, comments): they were left out")
     if kind == "BMP" and (image.icc or image.exif or image.xmp):
         lost.append("BMP holds no profile, EXIF or XMP: they were left out")
     return tuple(lost)

@@ -626,6 +626,10 @@ def test_a_jpeg_keeps_its_captions_long_xmp_and_comment():
     plain = saved(PIL.Image.fromarray(noise(16, 16, 3)), "JPEG")
     image = read(plain[:2] + captions + long_xmp + comment + plain[2:])
     assert image.jpeg.segments == captions + long_xmp + comment
+    assert losses(image, "JPEG") == ()
+    assert losses(image, "TIFF") == (
+        "TIFF holds no captions as JPEG does (IPTC beside EXIF and XMP, comments): they were left out",
+    )
     made = encode(image, "JPEG")
     assert read(made).jpeg.segments == captions + long_xmp + comment
     with PIL.Image.open(io.BytesIO(made)) as opened:
