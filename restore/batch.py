@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ class Job:
     overwrite: bool = False
     #: Its output is there already, and is to be kept.
     is_done: bool = False
+    #: It goes on where a run was stopped, which may have left a mask without its picture.
+    resumes: bool = False
 
     @property
     def source_name(self) -> str:
@@ -92,9 +95,13 @@ def plan(
     if copies > 1:
         jobs = [_numbered(job, number) for job in jobs for number in range(1, copies + 1)]
     if skip_existing:
-        jobs = [replace(job, is_done=job.output is not None and os.path.isfile(job.output)) for job in jobs]
+        jobs = [replace(job, is_done=_is_done(job), resumes=True) for job in jobs]
     _refuse_unsafe(jobs)
     return jobs
+
+
+def _is_done(job: Job) -> bool:
+    return job.output is not None and os.path.isfile(job.output)
 
 
 def _numbered(job: Job, number: int) -> Job:
@@ -219,17 +226,33 @@ def _save_both(job: Job, source: Path | bytes, image: Image, restored: Restored,
     if mask is None:
         return save(job, source, image, restored)
     assert restored.mask is not None
-    _refuse_newcomer(mask, job)
-    write(Image(restored.mask), mask)
-    try:
+    _refuse_newcomer(mask, may_replace=job.overwrite or job.resumes)
+    with _in_waiting(mask) as part:
+        write(Image(restored.mask), part, format=format_for(mask))
         return save(job, source, image, restored)
-    except WriteFailed:
-        mask.unlink()
+
+
+@contextmanager
+def _in_waiting(path: Path) -> Iterator[Path]:
+    """The name of a file to write that becomes `path` at the end, or leaves no trace."""
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    made = [folder for folder in path.parents if not os.path.exists(folder)]
+    try:
+        yield part
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, WriteFailed):
+            raise WriteFailed(str(error).replace(str(part), str(path))) from error
         raise
 
 
-def _refuse_newcomer(path: Path, job: Job) -> None:
-    if not job.overwrite and os.path.lexists(path):
+def _refuse_newcomer(path: Path, *, may_replace: bool) -> None:
+    if not may_replace and os.path.lexists(path):
         raise WriteFailed(f"{path}: came into being while the picture was restored. It was not replaced.")
 
 
@@ -239,7 +262,7 @@ def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tu
         kind = "PNG" if image.format in _READ_ONLY else image.format
     else:
         kind = format_for(job.output)
-        _refuse_newcomer(job.output, job)
+        _refuse_newcomer(job.output, may_replace=job.overwrite)
     if not restored.changed(image) and kind == image.format:
         if job.output is None:
             _write_output(source if isinstance(source, bytes) else source.read_bytes())
@@ -370,7 +393,7 @@ def _plan_stream(inputs: Sequence[str], output: str | None, *, overwrite: bool) 
         raise BadOption(f"{text}: a folder, but -o {STREAM} takes one picture. Choose a folder with -o.")
     source = None if text == STREAM else Path(text)
     if output is None or output == STREAM:
-        return Job(source, None)
+        return Job(source, None, overwrite)
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
         raise BadOption(
             f"-o {output}: a picture on standard input has no name. Give a file: -o {Path(output, 'a.png')}"

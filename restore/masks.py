@@ -30,10 +30,11 @@ def write_mask(mask: np.ndarray, path: Path) -> None:
     write(Image(mask), path)
 
 
-def plan_masks(jobs: Sequence[Job], where: str | None, *, overwrite: bool) -> dict[Job, Path]:
+def plan_masks(jobs: Sequence[Job], where: str | None) -> dict[Job, Path]:
     """Where each job's mask goes: the file `where`, or for several jobs NAME-mask.png in that folder.
 
-    Raises BadOption for what would overwrite something, collide, or lose pixels.
+    Jobs that are done get none. Raises BadOption for what would overwrite something, collide, or lose pixels; but what
+    a stopped run left in the place of a job that resumes it is replaced.
     """
     if where is None:
         return {}
@@ -46,7 +47,7 @@ def plan_masks(jobs: Sequence[Job], where: str | None, *, overwrite: bool) -> di
         if format_for(path) not in _LOSSLESS:
             raise BadOption(f"--mask {where}: such a file would blur the mask. Use .png, .tif or .bmp.")
         masks = {job: path for job in jobs if not job.is_done}
-    _refuse_unsafe(masks, overwrite=overwrite)
+    _refuse_unsafe(masks)
     return masks
 
 
@@ -54,7 +55,7 @@ def _stem(job: Job) -> str:
     return Path(job.output or job.source or "picture").stem
 
 
-def _refuse_unsafe(masks: Mapping[Job, Path], *, overwrite: bool) -> None:
+def _refuse_unsafe(masks: Mapping[Job, Path]) -> None:
     taken: dict[str, str] = {}
     pictures = {os.path.realpath(p) for job in masks for p in (job.source, job.output) if p is not None}
     for job, path in masks.items():
@@ -63,5 +64,7 @@ def _refuse_unsafe(masks: Mapping[Job, Path], *, overwrite: bool) -> None:
             raise BadOption(f"--mask: those of {first} and {job.source_name} would both become {path}.")
         if os.path.realpath(path) in pictures:
             raise BadOption(f"--mask {path}: the same file as an input or an output. Choose another name.")
-        if os.path.lexists(path) and not overwrite:
+        if os.path.isdir(path):
+            raise BadOption(f"{path}: a folder of this name is in the way. Choose another name for --mask.")
+        if os.path.lexists(path) and not (job.overwrite or job.resumes):
             raise BadOption(f"{path} is there already. Replace it with --overwrite, or choose another name for --mask.")

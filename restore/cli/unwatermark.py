@@ -82,7 +82,7 @@ def unwatermark(
     from restore.screen import Screen
 
     jobs = batch.plan(inputs, output, suffix="-unmarked", overwrite=overwrite, skip_existing=skip_existing)
-    masks = plan_masks(jobs, mask, overwrite=overwrite)
+    masks = plan_masks(jobs, mask)
     refuse_terminals(jobs)
     check_count(self_ensemble)
     with named_by("--mask-in"):

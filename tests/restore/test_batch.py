@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -497,6 +498,48 @@ def test_an_answer_and_its_mask_are_written_both_or_neither(make, way):
     assert result.error == f"{theirs}: came into being while the picture was restored. It was not replaced."
     assert Path(theirs).read_text() == theirs
     assert not Path(ours).exists()
+
+
+def masked(image: Image, tick: Callable[[float], None]) -> Restored:
+    """Inverts a picture, with a black mask."""
+    return Restored(image.with_pixels(255 - image.pixels), {}, mask=np.zeros(image.pixels.shape[:2], np.uint8))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), MemoryError(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("old", [True, False], ids=["old mask", "no mask"])
+def test_a_picture_that_is_not_written_leaves_the_mask_as_it_was(make, monkeypatch, error, old):
+    write(NOISY, Path("a.png"))
+    if old:
+        make("masks/a.png")
+    jobs = plan(["a.png"], "out.png", suffix="", overwrite=True)
+    synced: list[int] = []
+
+    def fail(file: int) -> None:
+        synced.append(file)
+        # After the mask the picture.
+        if len(synced) == 2:
+            raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with suppress(KeyboardInterrupt):
+        (result,) = run_each(jobs, masked, masks={jobs[0]: Path("masks/a.png")})
+        assert result.status == "failed"
+    assert sorted(path.name for path in Path().iterdir()) == (["a.png", "masks"] if old else ["a.png"])
+    if old:
+        assert [(path.name, path.read_text()) for path in Path("masks").iterdir()] == [("a.png", "masks/a.png")]
+
+
+def test_a_mask_that_cannot_be_written_is_named_as_the_user_does(make, monkeypatch):
+    write(NOISY, Path("a.png"))
+    jobs = plan(["a.png"], "out.png", suffix="")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    (result,) = run_each(jobs, masked, masks={jobs[0]: Path("mask.png")})
+    assert result.error == "mask.png: the disk is full. Make room, or write to another disk."
+    assert [path.name for path in Path().iterdir()] == ["a.png"]
 
 
 def test_an_interrupted_run_keeps_what_is_done_and_leaves_nothing_half_written(make, restorer, monkeypatch):

@@ -192,9 +192,30 @@ def test_several_photos_give_several_masks_in_a_folder(photo):
     assert sorted(p.name for p in Path("masks").iterdir()) == ["other-mask.png", "photo-mask.png"]
 
 
+def test_a_run_that_was_stopped_between_mask_and_picture_goes_on(photo):
+    PillowImage.fromarray(marked_photo().pixels).save("other.png")
+    Path("masks").mkdir()
+    Path("out").mkdir()
+    for name in ("masks/photo-mask.png", "out/other.png", "masks/other-mask.png"):
+        Path(name).write_text("before")
+    result = run("photo.png", "other.png", "-o", "out", "--mask", "masks", "--skip-existing")
+    assert result.exit_code == 0, result.stderr
+    assert np.asarray(PillowImage.open("masks/photo-mask.png")).any()
+    # Its picture is done.
+    assert Path("masks/other-mask.png").read_text() == "before"
+
+
+def test_a_mask_is_replaced_where_the_picture_goes_to_standard_output(photo):
+    Path("mask.png").write_text("before")
+    assert run("photo.png", "-o", "-", "--mask", "mask.png").exit_code == 2
+    assert run("photo.png", "-o", "-", "--mask", "mask.png", "--overwrite").exit_code == 0
+    assert np.asarray(PillowImage.open("mask.png")).any()
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        ("photo.png other.png -o out --mask here --overwrite", "photo-mask.png: a folder of this name is in the way"),
         ("photo.png -o out.png --mask mask.jpg", "--mask mask.jpg: such a file would blur the mask. Use .png"),
         ("photo.png -o out.png --mask photo.png", "--mask photo.png: the same file as an input or an output"),
         ("photo.png -o out.png --mask out.png", "--mask out.png: the same file as an input or an output"),
@@ -206,6 +227,7 @@ def test_several_photos_give_several_masks_in_a_folder(photo):
 def test_a_mask_that_cannot_be_is_refused_before_any_work(photo, args, message):
     for name in ("old.png", "other.png"):
         PillowImage.fromarray(marked_photo().pixels).save(name)
+    Path("here/photo-mask.png").mkdir(parents=True)
     result = run(*args.split())
     assert result.exit_code == 2
     assert message in result.stderr
