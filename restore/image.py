@@ -127,7 +127,8 @@ def read(
         if max_pixels is not None and height * width > max_pixels:
             raise UnreadableImage(
                 f"{width} x {height} pixels are {height * width / 1e6:,.0f} megapixels, above the limit of "
-                f"{max_pixels / 1e6:,.0f}. Raise the limit if the file is trusted, or scale it down first."
+                f"{max_pixels / 1e6:,.0f}. Scale it down first, or, if the file is trusted, read it in Python with "
+                "more `max_pixels`."
             )
         if kind == "TIFF":
             stored = tiff.read_tiff(file)

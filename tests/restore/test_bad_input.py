@@ -53,7 +53,7 @@ BAD = {
         huge_png(60_000, 60_000),
         (
             "60000 x 60000 pixels are 3,600 megapixels, above the limit of 400. "
-            "Raise the limit if the file is trusted, or scale it down first."
+            "Scale it down first, or, if the file is trusted, read it in Python with more `max_pixels`."
         ),
     ),
     "float.tif": (float_tiff(), "a float TIFF. Save it as 16-bit integers first."),

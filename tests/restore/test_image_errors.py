@@ -216,7 +216,7 @@ def test_a_picture_above_the_limit_is_refused_before_it_is_decoded():
     # The file has a header alone: had anything been decoded, the message would be another.
     assert said_of(png_header(30_000, 20_000)) == (
         "the picture: 30000 x 20000 pixels are 600 megapixels, above the limit of 400. "
-        "Raise the limit if the file is trusted, or scale it down first."
+        "Scale it down first, or, if the file is trusted, read it in Python with more `max_pixels`."
     )
 
 
