@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-_STATUSES = ("done", "unchanged", "skipped", "failed")
+STATUSES = ("done", "unchanged", "skipped", "failed")
+
+
+def summary(counts: Mapping[str, int], failed: Sequence[str]) -> str:
+    """How many inputs became what, and the names of those that failed."""
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return "\n".join([*([told] if told else []), *(["Failed:", *(f"  {name}" for name in failed)] if failed else [])])
 
 
 class Screen:
@@ -88,11 +94,9 @@ class Screen:
             typer.echo(text, err=True)
 
     def _summarise(self) -> None:
-        counts = {status: sum(r.status == status for r in self._results) for status in _STATUSES}
-        if not self._quiet:
-            self._say(", ".join(f"{count} {status}" for status, count in counts.items() if count))
-        if self.failed:
-            self._say("\n".join(["Failed:", *(f"  {name}" for name in self.failed)]))
+        counts = {} if self._quiet else {status: sum(r.status == status for r in self._results) for status in STATUSES}
+        if said := summary(counts, self.failed):
+            self._say(said)
 
     def as_lines(self, result: Result) -> list[str]:
         """What is told of a job that did not fail, but for its notes."""

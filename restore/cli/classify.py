@@ -32,10 +32,11 @@ def classify(
     from restore import batch
     from restore.classifier import Classifier
     from restore.engine import open_model
+    from restore.screen import summary
 
     sources = find_sources(inputs)
     read_digit = open_model(model, kind=Classifier, device=device, threads=threads)
-    failed = 0
+    failed: list[str] = []
     for source in sources:
         shown = "-" if source is None else str(source)
         try:
@@ -43,12 +44,12 @@ def classify(
             with batch.explained(shown):
                 reading = read_digit(image)
         except (UnreadableImage, NotEnoughMemory) as error:
-            failed += 1
+            failed.append(shown)
             _tell_failure(shown, source, str(error), as_json=as_json)
             continue
         typer.echo(_as_row(shown, reading) if as_json else f"{shown}\t{reading.label}\t{reading.probability:.4f}")
     if failed and len(sources) > 1 and not as_json:
-        talk(f"{len(sources) - failed} read, {failed} not.")
+        talk(summary({"read": len(sources) - len(failed), "failed": len(failed)}, failed))
     if failed:
         raise typer.Exit(1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,28 +26,30 @@ def plan(
     from restore import batch
     from restore.engine import open_model
     from restore.planner import Planner
+    from restore.screen import summary
     from restore.steps import describe, make_plan
 
     sources = find_sources(inputs)
     planner = open_model(model, kind=Planner, device=device, threads=threads)
-    failed = 0
+    failed: list[str] = []
     for source in sources:
         shown = "-" if source is None else str(source)
-        named: dict[str, Any] = {"source": shown} if len(sources) > 1 else {}
         try:
             image = batch.read_source(source)
             with batch.explained(shown):
                 steps = make_plan(image, planner)
         except (UnreadableImage, NotEnoughMemory) as error:
-            failed += 1
+            failed.append(shown)
             if as_json:
                 typer.echo(json.dumps({"source": shown, "error": str(error)}))
             else:
                 talk(f"Error: {error}")
             continue
         if as_json:
-            typer.echo(json.dumps(named | {"steps": [step.as_json() for step in steps]}))
+            typer.echo(json.dumps({"source": shown, "steps": [step.as_json() for step in steps]}))
         else:
-            typer.echo(f"{shown}: {describe(steps)}" if named else describe(steps))
+            typer.echo(f"{shown}: {describe(steps)}" if len(sources) > 1 else describe(steps))
+    if failed and len(sources) > 1 and not as_json:
+        talk(summary({"looked at": len(sources) - len(failed), "failed": len(failed)}, failed))
     if failed:
         raise typer.Exit(1)

@@ -169,7 +169,7 @@ def test_a_file_without_a_digit_does_not_stop_the_rest(desk, tmp_path):
     errors = result.stderr.splitlines()
     assert errors[0].startswith("Error: blank.png: no digit found in 40 x 40 pixels.")
     assert errors[1].startswith("Error: text.png: not a picture")
-    assert errors[2] == "1 read, 2 not."
+    assert errors[2:4] == ["1 read, 2 failed", "Failed:"]
 
 
 def test_json_holds_every_label(desk, tmp_path):

@@ -183,6 +183,14 @@ def test_json_says_it_to_machines_and_one_broken_file_does_not_stop_the_rest(run
     assert 0 <= done["unlike"] <= 1
 
 
+def test_of_several_the_summary_says_what_became_of_them_and_names_the_failed(run, averager, make_photo, tmp_path):
+    PillowImage.fromarray(make_photo(60, 80)).save(tmp_path / "photo.png")
+    (tmp_path / "text.png").write_text("no picture")
+    words = ("reproduce", "text.png", "photo.png", "--model", str(averager))
+    assert run(*words).stderr.endswith("\n1 done, 1 failed\nFailed:\n  text.png\n")
+    assert run(*words, "--skip-existing").stderr.endswith("\n1 skipped, 1 failed\nFailed:\n  text.png\n")
+
+
 def test_a_denoiser_does_not_reproduce(run):
     result = run("reproduce", "nothing.png", "--model", "denoise")
     assert result.exit_code == 2

@@ -98,7 +98,10 @@ def planner(planner_file) -> Planner:
 
 
 def flat(level: int) -> Image:
-    return Image(np.full((60, 60, 3), level, np.uint8))
+    """One level, but for two pixels: of a scan of two levels no planner takes the noise."""
+    pixels = np.full((60, 60, 3), level, np.uint8)
+    pixels[-1, :2] = [[level - 1], [level + 1]]
+    return Image(pixels)
 
 
 class Tools:
@@ -265,9 +268,9 @@ def timeless(text: str) -> list[str]:
 def test_plan_prints_what_a_photo_needs(desk):
     assert desk("plan", "noisy.png").stdout == "noise, sigma about 22\n"
     assert desk("plan", "old.png", "--json").stdout == (
-        '{"steps": [{"step": "denoise", "sigma": 22.0}, {"step": "colorize"}]}\n'
+        '{"source": "old.png", "steps": [{"step": "denoise", "sigma": 22.0}, {"step": "colorize"}]}\n'
     )
-    assert desk("plan", "clean.png", "--json").stdout == '{"steps": []}\n'
+    assert desk("plan", "clean.png", "--json").stdout == '{"source": "clean.png", "steps": []}\n'
 
 
 def test_plan_names_the_files_where_there_are_several(desk, tmp_path):
@@ -276,6 +279,7 @@ def test_plan_names_the_files_where_there_are_several(desk, tmp_path):
     assert result.exit_code == 1
     assert result.stdout == "clean.png: nothing to mend\nnoisy.png: noise, sigma about 22\n"
     assert result.stderr.startswith("Error: text.png: not a picture")
+    assert result.stderr.endswith("\n2 looked at, 1 failed\nFailed:\n  text.png\n")
 
 
 def test_auto_says_what_it_saw_and_leaves_a_clean_photo_alone(desk, tmp_path):
