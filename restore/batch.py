@@ -11,7 +11,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,8 @@ _READ_ONLY = frozenset({"GIF", "PPM"})
 _OTHER_SUFFIXES = {".mpo": ".jpg"}
 
 Identity = tuple[int, int]
+#: A picture, and its path below the folder that was named, None where it was named itself.
+Found = tuple[Path, Path | None]
 Work = Callable[[Image, Callable[[float], None]], Restored]
 
 
@@ -48,6 +50,14 @@ class Job:
     def source_name(self) -> str:
         """What messages call the input."""
         return "standard input" if self.source is None else str(self.source)
+
+
+class Jobs(list[Job]):
+    """Jobs in their order; `passed_over` tells how many further pictures are answers of an earlier run."""
+
+    def __init__(self, jobs: Iterable[Job], *, passed_over: int = 0) -> None:
+        super().__init__(jobs)
+        self.passed_over = passed_over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,34 +80,40 @@ def plan(
     overwrite: bool = False,
     skip_existing: bool = False,
     copies: int = 1,
-) -> list[Job]:
+) -> Jobs:
     """Every picture among files and folders, and where each goes; nothing is written.
 
     Without `output` an answer lies beside its input, `suffix` after its stem; else in the file or
     below the folder `output`, sub-folders and suffixes kept. In folders, hidden files, files that
-    are no pictures by name, the output folder and earlier answers beside their inputs are passed
-    over. With `copies` above 1 each picture is planned so often in a row, with a number after the output's stem. With
-    `skip_existing` what has an output already counts as done: outputs appear whole or not at all. Raises BadOption for
-    whatever would overwrite an input or an existing file (unless `overwrite`), collide, or cannot be written.
+    are no pictures by name, the output folder and, without `output`, earlier answers beside their inputs are passed
+    over; what is called as an answer without such an input is a picture as any other. With `copies` above 1 each
+    picture is planned so often in a row, with a number after the output's stem. With `skip_existing` what has an output
+    already counts as done: outputs appear whole or not at all. Raises BadOption for whatever would overwrite an input
+    or an existing file (unless `overwrite`), collide, or cannot be written.
     """
     if overwrite and skip_existing:
         raise BadOption("--overwrite and --skip-existing: existing outputs are either replaced or kept. Choose one.")
+    answers: set[Path] = set()
     if STREAM in (*inputs, output):
         jobs = [_plan_stream(inputs, output, overwrite=overwrite)]
     else:
         place = _placer(inputs, output, suffix=suffix)
         folder = None if output is None else Path(output)
-        earlier = suffix if output is None else None
-        found = (pair for text in inputs for pair in _find(text, besides=folder, earlier=earlier))
-        jobs = _without_collisions(Job(source, place(source, inside), overwrite) for source, inside in found)
-        if not jobs:
-            raise BadOption(f"{', '.join(inputs)}: no pictures in there. Name a folder with some, or a file.")
+        found = [pair for text in inputs for pair in _find(text, besides=folder)]
+        _refuse_none(found, inputs)
+        if output is None:
+            answers = _answers_among(found, suffix)
+        jobs = _without_collisions(
+            Job(source, place(source, below), overwrite)
+            for source, below in found
+            if below is None or source not in answers
+        )
     if copies > 1:
         jobs = [_numbered(job, number) for job in jobs for number in range(1, copies + 1)]
     if skip_existing:
         jobs = [replace(job, is_done=_is_done(job), resumes=True) for job in jobs]
     _refuse_unsafe(jobs)
-    return jobs
+    return Jobs(jobs, passed_over=len(answers))
 
 
 def _is_done(job: Job) -> bool:
@@ -120,9 +136,8 @@ def find(inputs: Sequence[str]) -> list[Path | None]:
         if text == STREAM:
             found[STREAM] = None
         else:
-            found |= {os.path.realpath(path): path for path, _ in _find(text, besides=None, earlier=None)}
-    if not found:
-        raise BadOption(f"{', '.join(inputs)}: no pictures in there. Name a folder with some, or a file.")
+            found |= {os.path.realpath(path): path for path, _ in _find(text, besides=None)}
+    _refuse_none(found, inputs)
     return list(found.values())
 
 
@@ -295,14 +310,19 @@ def _write_output(data: bytes) -> None:
         raise WriteFailed(f"standard output: {reason}") from error
 
 
-def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[tuple[Path, Path]]:
-    """Each picture of an input, and its path below that input."""
+def _refuse_none(found: Collection[object], inputs: Sequence[str]) -> None:
+    if not found:
+        raise BadOption(f"{', '.join(inputs)}: no pictures in there. Name a folder with some, or a file.")
+
+
+def _find(text: str, *, besides: Path | None) -> Iterator[Found]:
+    """Each picture of an input."""
     if not text:
         raise BadOption("an input without a name. Is a variable of the shell empty?")
     path = Path(text)
     _refuse_missing(path, "file or folder")
     if not os.path.isdir(path):
-        yield path, Path(path.name)
+        yield path, None
         return
 
     def refuse(error: OSError) -> None:
@@ -317,8 +337,7 @@ def _find(text: str, *, besides: Path | None, earlier: str | None) -> Iterator[t
             found = folder / file
             # A pipe of such a name would never end. What cannot be reached is kept, to fail on its own.
             is_file = os.path.isfile(found) or not os.path.exists(found)
-            is_photo = file[0] != "." and is_picture_name(found) and is_file
-            if is_photo and not (earlier and _is_earlier(found, earlier)):
+            if file[0] != "." and is_picture_name(found) and is_file:
                 yield found, found.relative_to(path)
 
 
@@ -334,19 +353,25 @@ def _refuse_missing(path: Path, what: str) -> None:
         raise BadOption(f"{path}: cannot be opened: {error.strerror}. Is the name spelled right?") from None
 
 
-def _is_earlier(path: Path, suffix: str) -> bool:
-    """Whether a file is an answer that was put beside its input, one of several versions or not."""
-    return re.search(rf"{re.escape(suffix)}(-\d+)?$", path.stem) is not None
+def _answers_among(found: Iterable[Found], suffix: str) -> set[Path]:
+    """What an earlier run put beside its input, one of several versions or not, of the pictures in folders."""
+    pictures = {path.parent / path.stem for path, _ in found}
+    called_so = re.compile(rf"(.*){re.escape(suffix)}(-\d+)?", re.DOTALL)
+    return {
+        path
+        for path, below in found
+        if below is not None and (name := called_so.fullmatch(path.stem)) and path.parent / name[1] in pictures
+    }
 
 
-def _placer(inputs: Sequence[str], output: str | None, *, suffix: str) -> Callable[[Path, Path], Path]:
-    """A function from an input and its path below what the user named to its output."""
+def _placer(inputs: Sequence[str], output: str | None, *, suffix: str) -> Callable[[Path, Path | None], Path]:
+    """A function from what was found to its output."""
     if output is None:
         return lambda source, _: source.with_name(_name_for(source, suffix))
     path = Path(output)
     if not _is_folder(output, inputs):
         return lambda *_: path
-    return lambda _, inside: path / inside.with_name(_name_for(inside, ""))
+    return lambda source, below: path / (below.parent if below else "") / _name_for(source, "")
 
 
 def _is_folder(output: str, inputs: Sequence[str]) -> bool:

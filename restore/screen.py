@@ -10,20 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from restore.batch import STREAM, Job, Result
+from restore.batch import STREAM, Job, Jobs, Result
 from restore.contract import ModelSpec
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-STATUSES = ("done", "unchanged", "skipped", "failed")
+_STATUSES = ("done", "unchanged", "skipped", "failed")
 
 
 def summary(counts: Mapping[str, int], failed: Sequence[str]) -> str:
     """How many inputs became what, and the names of those that failed."""
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     return "\n".join([*([told] if told else []), *(["Failed:", *(f"  {name}" for name in failed)] if failed else [])])
+
+
+def batch_summary(jobs: Jobs, results: Sequence[Result], *, quiet: bool = False) -> str:
+    """That of a batch, if `quiet` the failed alone; nothing where one picture's own line told all."""
+    statuses: list[str] = [result.status for result in results]
+    if len(jobs) == 1 and "skipped" not in statuses and not jobs.passed_over:
+        return ""
+    counts = {status: statuses.count(status) for status in _STATUSES}
+    counts["passed over (answers of an earlier run)"] = jobs.passed_over
+    return summary({} if quiet else counts, names_of_failed(results))
+
+
+def names_of_failed(results: Sequence[Result]) -> list[str]:
+    """What the inputs that failed are called."""
+    return [result.job.source_name for result in results if result.status == "failed"]
 
 
 class Screen:
@@ -35,7 +50,7 @@ class Screen:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Jobs,
         spec: ModelSpec | None,
         params: Mapping[str, float],
         *,
@@ -55,7 +70,7 @@ class Screen:
     @property
     def failed(self) -> list[str]:
         """The names of the inputs that failed."""
-        return [result.job.source_name for result in self._results if result.status == "failed"]
+        return names_of_failed(self._results)
 
     def __enter__(self) -> Screen:
         if not (self._json or self._quiet) and sys.stderr.isatty():
@@ -66,9 +81,9 @@ class Screen:
         if self._bars:
             self._bars.close()
             self._bars = None
-        skipped = any(result.status == "skipped" for result in self._results)
-        if kind is None and (len(self._jobs) > 1 or skipped) and not self._json:
-            self._summarise()
+        said = batch_summary(self._jobs, self._results, quiet=self._quiet)
+        if said and kind is None and not self._json:
+            self._say(said)
 
     def progress(self, job: Job, share: float) -> None:
         """Move the bars: `share` of this job is done."""
@@ -92,11 +107,6 @@ class Screen:
             self._bars.say(text)
         else:
             typer.echo(text, err=True)
-
-    def _summarise(self) -> None:
-        counts = {} if self._quiet else {status: sum(r.status == status for r in self._results) for status in STATUSES}
-        if said := summary(counts, self.failed):
-            self._say(said)
 
     def as_lines(self, result: Result) -> list[str]:
         """What is told of a job that did not fail, but for its notes."""

@@ -23,7 +23,7 @@ from restore.errors import BadOption
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from restore.batch import Job, Result
+    from restore.batch import Jobs, Result
     from restore.engine import Restored
     from restore.image import Image
     from restore.planner import Planner
@@ -88,7 +88,7 @@ def auto(
         raise typer.Exit(1)
 
 
-def _screen(jobs: Sequence[Job], outcomes: Sequence[Outcome], *, as_json: bool, quiet: bool) -> Screen:
+def _screen(jobs: Jobs, outcomes: Sequence[Outcome], *, as_json: bool, quiet: bool) -> Screen:
     """One that tells the last of the outcomes with each result."""
     from restore.screen import Screen
 

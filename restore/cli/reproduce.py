@@ -58,7 +58,7 @@ def reproduce(
     from restore import batch
     from restore.engine import Restored
     from restore.reproduce import reproduce
-    from restore.screen import STATUSES, summary
+    from restore.screen import batch_summary
 
     jobs = batch.plan(inputs, output, suffix="-reproduced", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
@@ -70,7 +70,7 @@ def reproduce(
         done[:] = [reproduce(opened, image, progress=tick)]
         return Restored(done[-1].image, {})
 
-    counts, failed = dict.fromkeys(STATUSES, 0), []
+    results: list[Result] = []
     for result in batch.run_each(jobs, work):
         if result.status == "failed" and not as_json:
             talk(f"Error: {result.error}")
@@ -78,12 +78,10 @@ def reproduce(
             facts = _facts(result, done[-1] if result.status == "done" else None)
             # Where the picture itself goes to standard output, nothing else may.
             typer.echo(json.dumps(facts) if as_json else _told(facts), err=result.job.output is None)
-        counts[result.status] += 1
-        if result.status == "failed":
-            failed.append(result.job.source_name)
-    if (len(jobs) > 1 or counts["skipped"]) and not as_json:
-        talk(summary(counts, failed))
-    if failed:
+        results.append(result)
+    if not as_json and (said := batch_summary(jobs, results)):
+        talk(said)
+    if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
 

@@ -102,6 +102,17 @@ def test_answers_beside_their_inputs_are_not_denoised_again(make):
     assert planned("in", overwrite=True) == {"in/a.jpg": "in/a-denoised.jpg", "in/b.jpg": "in/b-denoised.jpg"}
 
 
+def test_what_is_called_as_an_answer_but_has_no_such_input_beside_it_is_an_original(make):
+    make("in/grandma-denoised.jpg", "in/deep/a-denoised-2.png", "in/a.png", "in/b.TIF", "in/b-denoised.jpg", "in/b.txt")
+    make("in/-denoised.png", "in/c-denoised-denoised.png", "in/c-denoised.png")
+    jobs = plan(["in"], None, suffix="-denoised", overwrite=True)
+    assert [Path(str(job.source)).relative_to("in").as_posix() for job in jobs] == [
+        "-denoised.png", "a.png", "b.TIF", "c-denoised.png", "grandma-denoised.jpg", "deep/a-denoised-2.png",
+    ]  # fmt: skip
+    # b-denoised.jpg and c-denoised-denoised.png.
+    assert jobs.passed_over == 2
+
+
 def test_an_answer_named_by_the_user_is_taken(make):
     make("a-denoised.jpg")
     assert planned("a-denoised.jpg") == {"a-denoised.jpg": "a-denoised-denoised.jpg"}

@@ -155,6 +155,17 @@ def test_a_broken_file_does_not_stop_the_folder_and_is_named_at_the_end(run):
     assert sorted(p.as_posix() for p in Path("out").rglob("*.*")) == ["out/a.png", "out/deep/b.png"]
 
 
+def test_the_summary_says_how_many_earlier_answers_were_passed_over(run):
+    write(NOISY, Path("in/a.png"))
+    assert run("denoise", "in").stderr.count("\n") == 1
+    result = run("denoise", "in", "--skip-existing")
+    assert result.stderr == "1 skipped, 1 passed over (answers of an earlier run)\n"
+    Path("in/a.png").unlink()
+    result = run("denoise", "in")
+    assert "in/a-denoised.png: " in result.stderr
+    assert Path("in/a-denoised-denoised.png").exists()
+
+
 def test_quiet_prints_errors_only(run):
     for name in ("a.png", "b.png"):
         write(NOISY, Path(name))
