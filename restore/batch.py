@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,17 @@ Identity = tuple[int, int]
 #: A picture, and its path below the folder that was named, None where it was named itself.
 Found = tuple[Path, Path | None]
 Work = Callable[[Image, Callable[[float], None]], Restored]
+
+
+#: Behind what is told of how a file was read, where nothing of it was to be mended.
+_COPIED = "that is how it was looked at; the file was copied as it is, with what was not looked at"
+
+
+class Saved(NamedTuple):
+    """Whether the source was copied byte for byte, and what the user should be told."""
+
+    copied: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +73,16 @@ class Jobs(list[Job]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a job; `found` is on the [0, 1] scale, `notes` are sentences for the user."""
+    """What became of a job; `found` is on the [0, 1] scale, `notes` are sentences for the user.
+
+    An unchanged picture is `copied` byte for byte, or converted where its output has another format.
+    """
 
     job: Job
     status: Literal["done", "unchanged", "failed", "skipped"]
     seconds: float
     found: Mapping[str, float] = field(default_factory=dict)
+    copied: bool = False
     notes: tuple[str, ...] = ()
     error: str | None = None
 
@@ -227,16 +242,16 @@ def run_each(
             with explained(job.source_name):
                 restored = work(image, tick)
             mask = masks.get(job) if masks and restored.mask is not None else None
-            notes = _save_both(job, source, image, restored, mask)
+            copied, notes = _save_both(job, source, image, restored, mask)
         except (UnreadableImage, WriteFailed, NotEnoughMemory, WrongMask) as error:
             yield Result(job=job, status="failed", seconds=time.perf_counter() - start, error=str(error))
             continue
         status: Literal["done", "unchanged"] = "done" if restored.changed(image) else "unchanged"
         spent = time.perf_counter() - start
-        yield Result(job=job, status=status, seconds=spent, found=restored.found, notes=notes)
+        yield Result(job=job, status=status, seconds=spent, found=restored.found, copied=copied, notes=notes)
 
 
-def _save_both(job: Job, source: Path | bytes, image: Image, restored: Restored, mask: Path | None) -> tuple[str, ...]:
+def _save_both(job: Job, source: Path | bytes, image: Image, restored: Restored, mask: Path | None) -> Saved:
     """The answer and, where it has a place, its mask: both or neither. Raises WriteFailed."""
     if mask is None:
         return save(job, source, image, restored)
@@ -271,8 +286,8 @@ def _refuse_newcomer(path: Path, *, may_replace: bool) -> None:
         raise WriteFailed(f"{path}: came into being while the picture was restored. It was not replaced.")
 
 
-def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tuple[str, ...]:
-    """Put the answer where the job says; returns what the user should be told. Raises WriteFailed."""
+def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> Saved:
+    """Put the answer where the job says. Raises WriteFailed."""
     if job.output is None:
         kind = "PNG" if image.format in _READ_ONLY else image.format
     else:
@@ -283,12 +298,13 @@ def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> tu
             _write_output(source if isinstance(source, bytes) else source.read_bytes())
         else:
             copy(source, job.output)
-        return ()
+        return Saved(copied=True, notes=(*image.notes, _COPIED) if image.notes else ())
     if job.output is None:
         _write_output(encode(restored.image, kind))
     else:
         write(restored.image, job.output)
-    return image.notes + losses(restored.image, kind)
+    converted = () if restored.changed(image) else (f"converted from {image.format} to {kind}",)
+    return Saved(copied=False, notes=image.notes + losses(restored.image, kind) + converted)
 
 
 def _read_input() -> bytes:

@@ -114,13 +114,15 @@ class Screen:
         if result.status in self._words:
             what = self._words[result.status]
         elif result.status == "unchanged":
-            what = f"no {'mark' if 'marked' in result.found else 'noise'} found, left as it is"
+            what = f"no {'mark' if 'marked' in result.found else 'noise'} found"
         elif "marked" in result.found:
             what = f"mark on {_percent(result.found['marked'])} of it taken off"
         elif result.found:
             what = f"noise, sigma about {self._for_user(result.found)['sigma']:.2g}"
         else:
             what = ", ".join(f"{name} {value:g}" for name, value in self._params.items())
+        if result.copied:
+            what += ", left as it is"
         return [f"{result.job.source_name}: {what}{target}, {result.seconds:.1f} s"]
 
     def as_row(self, result: Result) -> dict[str, Any]:

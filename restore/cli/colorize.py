@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MOST_CANDIDATES = 12
 _WORDS = {
     "done": "colours computed",
-    "unchanged": "in colour already, left as it is (--force takes its colours away and computes new ones)",
+    "unchanged": "in colour already (--force takes its colours away and computes new ones)",
 }
 
 

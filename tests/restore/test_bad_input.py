@@ -258,7 +258,8 @@ def test_a_clean_jpeg_called_png_becomes_the_png_that_its_output_is_called(run):
     jpeg = encode(Image(np.full((40, 40, 3), 120, np.uint8)), "JPEG")
     Path("photo.png").write_bytes(jpeg)
     result = run("denoise", "photo.png")
-    assert "no noise found" in result.stderr
+    assert result.stderr.startswith("photo.png: no noise found -> photo-denoised.png, ")
+    assert result.stderr.endswith("\n  converted from JPEG to PNG\n")
     answer = read(Path("photo-denoised.png"))
     assert answer.format == "PNG"
     np.testing.assert_array_equal(answer.pixels, read(jpeg).pixels)

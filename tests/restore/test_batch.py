@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from restore import batch
 from restore.batch import Job, plan, run, run_each
@@ -424,6 +425,28 @@ def test_a_clean_picture_is_copied_byte_for_byte(make, restorer):
     assert Path("a-denoised.png").read_bytes() == Path("a.png").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "note"),
+    [
+        ("a.tif", {}, "only the first of 2 pages was read"),
+        ("a.webp", {"lossless": True}, "an animation: only its first picture was read"),
+        ("a.png", {}, "an animation: only its first picture was read"),
+        ("a.mpo", {}, "further pictures inside the JPEG (another view, a depth or brightness map) were left out"),
+    ],
+)
+def test_of_a_clean_picture_it_is_told_what_else_is_in_the_file(make, restorer, name, options, note):
+    first, second = (PillowImage.new("RGB", (40, 40), (level,) * 3) for level in (120, 60))
+    first.save(name, save_all=True, append_images=[second], **options)
+    (result,) = run(plan([name], "out/", suffix=""), restorer, {})
+    assert result.status == "unchanged"
+    assert result.notes == (
+        note, "that is how it was looked at; the file was copied as it is, with what was not looked at",
+    )  # fmt: skip
+    assert result.copied
+    (made,) = Path("out").iterdir()
+    assert made.read_bytes() == Path(name).read_bytes()
+
+
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no path here")
 def test_a_clean_picture_that_comes_through_a_pipe_is_copied_too(make, restorer):
     data = encode(FLAT, "PNG")
@@ -441,6 +464,7 @@ def test_a_clean_picture_is_converted_where_the_format_changes(make, restorer):
     write(FLAT, Path("a.png"))
     (result,) = run(plan(["a.png"], "b.bmp", suffix=""), restorer, {})
     assert result.status == "unchanged"
+    assert result.notes == ("converted from PNG to BMP",)
     assert Path("b.bmp").read_bytes()[:2] == b"BM"
     np.testing.assert_array_equal(read(Path("b.bmp")).pixels, FLAT.pixels)
 

@@ -38,7 +38,7 @@ def test_a_photo_in_colour_is_copied_and_said_so(run_painter, make_photo):
     write(Image(make_photo(96, 128)), Path("bright.png"))
     done = run_painter("colorize", "bright.png", "-o", "out.png")
     assert done.exit_code == 0
-    assert "in colour already, left as it is (--force" in done.stderr
+    assert "in colour already (--force takes its colours away and computes new ones), left as it is" in done.stderr
     assert Path("out.png").read_bytes() == Path("bright.png").read_bytes()
     forced = run_painter("colorize", "bright.png", "-o", "forced.png", "--force")
     assert "colours computed" in forced.stderr
