@@ -56,6 +56,8 @@ class Job:
     is_done: bool = False
     #: It goes on where a run was stopped, which may have left a mask without its picture.
     resumes: bool = False
+    #: The source's path below the folder that was named; None where it was named itself.
+    below: Path | None = None
 
     @property
     def source_name(self) -> str:
@@ -119,7 +121,7 @@ def plan(
         if output is None:
             answers = _answers_among(found, suffix)
         jobs = _without_collisions(
-            Job(source, place(source, below), overwrite)
+            Job(source, place(source, below), overwrite, below=below)
             for source, below in found
             if below is None or source not in answers
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,28 +32,49 @@ def write_mask(mask: np.ndarray, path: Path) -> None:
 
 
 def plan_masks(jobs: Sequence[Job], where: str | None) -> dict[Job, Path]:
-    """Where each job's mask goes: the file `where`, or for several jobs NAME-mask.png in that folder.
+    """Where each job's mask goes: the file `where`, or NAME-mask.png below that folder, which several need.
 
+    A folder that was named counts as several, and its sub-folders are kept, as `batch.plan` does. NAME is the output's,
+    with its suffix where that alone tells two apart.
     Jobs that are done get none. Raises BadOption for what would overwrite something, collide, or lose pixels; but what
     a stopped run left in the place of a job that resumes it is replaced.
     """
     if where is None:
         return {}
     path = Path(where)
-    if len(jobs) > 1 or os.path.isdir(path) or where.endswith(("/", os.sep)):
-        if path.suffix and not os.path.isdir(path) and not where.endswith(("/", os.sep)):
-            raise BadOption(f"--mask {where}: several masks need a folder. If this is to be one, write {where}/")
-        masks = {job: path / f"{_stem(job)}-mask.png" for job in jobs if not job.is_done}
+    is_folder = os.path.isdir(path) or where.endswith(("/", os.sep))
+    several = len(jobs) > 1 or any(job.below for job in jobs)
+    if several and path.suffix and not is_folder:
+        raise BadOption(f"--mask {where}: several masks need a folder. If this is to be one, write {where}/")
+    if several or is_folder or not (path.suffix or os.path.exists(path)):
+        masks = {job: path / name for job, name in _name(jobs).items()}
     else:
-        if format_for(path) not in _LOSSLESS:
-            raise BadOption(f"--mask {where}: such a file would blur the mask. Use .png, .tif or .bmp.")
-        masks = {job: path for job in jobs if not job.is_done}
+        _check_format(path)
+        masks = dict.fromkeys(jobs, path)
+    masks = {job: mask for job, mask in masks.items() if not job.is_done}
     _refuse_unsafe(masks)
     return masks
 
 
-def _stem(job: Job) -> str:
-    return Path(job.output or job.source or "picture").stem
+def _name(jobs: Sequence[Job]) -> dict[Job, Path]:
+    """Each job's mask below a folder. Those that are done count too: the others are called the same in each run."""
+    pictures = {job: Path(job.output or job.source or "picture") for job in jobs}
+    folders = {job: job.below.parent if job.below else Path() for job in jobs}
+    plain = {job: folders[job] / f"{picture.stem}-mask.png" for job, picture in pictures.items()}
+    times = Counter(str(path).casefold() for path in plain.values())
+    return {
+        job: path if times[str(path).casefold()] == 1 else folders[job] / f"{pictures[job].name}-mask.png"
+        for job, path in plain.items()
+    }
+
+
+def _check_format(path: Path) -> None:
+    try:
+        kind = format_for(path)
+    except BadOption as error:
+        raise BadOption(f"--mask {error}") from None
+    if kind not in _LOSSLESS:
+        raise BadOption(f"--mask {path}: such a file would blur the mask. Use .png, .tif or .bmp.")
 
 
 def _refuse_unsafe(masks: Mapping[Job, Path]) -> None:

@@ -192,6 +192,34 @@ def test_several_photos_give_several_masks_in_a_folder(photo):
     assert sorted(p.name for p in Path("masks").iterdir()) == ["other-mask.png", "photo-mask.png"]
 
 
+def test_masks_of_a_folder_lie_as_its_pictures_do(photo):
+    for name in ("in/a.png", "in/a.jpg", "in/s/a.png", "in/b.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.fromarray(marked_photo().pixels).save(name)
+    result = run("in", "-o", "out", "--mask", "masks")
+    assert result.exit_code == 0, result.stderr
+    made = sorted(path.relative_to("masks").as_posix() for path in Path("masks").rglob("*.*"))
+    assert made == ["a.jpg-mask.png", "a.png-mask.png", "b-mask.png", "s/a-mask.png"]
+    # What is done does not change what the others are called.
+    Path("out/a.jpg").unlink()
+    Path("masks/a.jpg-mask.png").unlink()
+    assert run("in", "-o", "out", "--mask", "masks", "--skip-existing").exit_code == 0
+    assert sorted(path.relative_to("masks").as_posix() for path in Path("masks").rglob("*.*")) == made
+
+
+def test_a_folder_with_one_picture_has_a_folder_of_masks(photo):
+    Path("in").mkdir()
+    photo.rename("in/a.png")
+    assert run("in", "-o", "out", "--mask", "masks").exit_code == 0
+    assert [path.name for path in Path("masks").iterdir()] == ["a-mask.png"]
+    assert "--mask m.png: several masks need a folder" in run("in", "-o", "new", "--mask", "m.png").stderr
+
+
+def test_a_mask_without_a_suffix_is_a_folder_as_an_output_is(photo):
+    assert run("photo.png", "-o", "out", "--mask", "masks").exit_code == 0
+    assert Path("masks/photo-mask.png").exists()
+
+
 def test_a_run_that_was_stopped_between_mask_and_picture_goes_on(photo):
     PillowImage.fromarray(marked_photo().pixels).save("other.png")
     Path("masks").mkdir()
@@ -217,6 +245,7 @@ def test_a_mask_is_replaced_where_the_picture_goes_to_standard_output(photo):
     [
         ("photo.png other.png -o out --mask here --overwrite", "photo-mask.png: a folder of this name is in the way"),
         ("photo.png -o out.png --mask mask.jpg", "--mask mask.jpg: such a file would blur the mask. Use .png"),
+        ("photo.png -o out.png --mask mask.gif", "Error: --mask mask.gif: '.gif' files cannot be written."),
         ("photo.png -o out.png --mask photo.png", "--mask photo.png: the same file as an input or an output"),
         ("photo.png -o out.png --mask out.png", "--mask out.png: the same file as an input or an output"),
         ("photo.png -o out.png --mask old.png", "old.png is there already. Replace it with --overwrite"),
