@@ -224,8 +224,12 @@ def run_each(
     on_progress: Callable[[Job, float], None] | None = None,
     *,
     masks: Mapping[Job, Path] | None = None,
+    load: Callable[[Path | None], Path | bytes] = contents,
 ) -> Iterator[Result]:
-    """As `run`, with any `work`: from a picture, and who is told the finished share, to what was made of it."""
+    """As `run`, with any `work`: from a picture, and who is told the finished share, to what was made of it.
+
+    `load` is `contents`, or what keeps its answer for several jobs with one source.
+    """
     for job in jobs:
         if job.is_done:
             yield Result(job=job, status="skipped", seconds=0.0)
@@ -239,7 +243,7 @@ def run_each(
         tick(0.0)
         try:
             with explained(job.source_name):
-                source = contents(job.source)
+                source = load(job.source)
             image = read(source, name=job.source_name)
             with explained(job.source_name):
                 restored = work(image, tick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,10 +107,12 @@ def colorize(
     colorizer = open_colorizer(model, device=device, threads=threads)
     work = _Work(colorizer, hint or (), hints, like, strength=strength, force=force, note=note)
     params: dict[str, float] = {}
+    # A pipe gives its bytes once, and each candidate is made of them.
+    load = lru_cache(maxsize=1)(batch.contents)
     with Screen(jobs, colorizer.spec, params, as_json=as_json, quiet=quiet, words=_WORDS) as screen:
         for place, job in enumerate(jobs):
             version = work.version(job, place % candidates, of=candidates, seed=seed)
-            for result in batch.run_each([job], version, screen.progress):
+            for result in batch.run_each([job], version, screen.progress, load=load):
                 screen.show(result)
     if screen.failed:
         raise typer.Exit(1)
@@ -169,7 +172,8 @@ class _Work:
                 hints += self._colorizer.hints_in(self._dots, image)
             palette = self._palette
             if number:
-                if self._searched != job.source:
+                # Standard input is None, and so is what was searched when nothing was.
+                if not self._found or self._searched != job.source:
                     self._found = self._colorizer.candidates(image, of, hints=hints, seed=seed)
                     self._searched = job.source
                 palette = self._found[number]

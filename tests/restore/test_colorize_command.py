@@ -106,6 +106,18 @@ def test_a_picture_is_searched_for_candidates_once(run_painter, grey, monkeypatc
     assert len(list(Path("out").iterdir())) == 6
 
 
+def test_candidates_of_a_picture_on_standard_input_are_made_of_one_reading(run_painter, grey):
+    for number in ("2", "3"):
+        done = run_painter(
+            "colorize", "-", "-o", f"{number}.png", "--candidates", number, stdin=Path("old.png").read_bytes()
+        )
+        assert done.exit_code == 0, done.stderr
+        assert len(list(Path().glob(f"{number}-?.png"))) == int(number)
+    for name in ("2-2.png", "3-2.png"):
+        # As the candidate of the same picture in a file: the model's answer to any palette.
+        np.testing.assert_allclose(color.to_lab(read(Path(name)).pixels)[48, 100, 1:], (-20, -30), atol=1)
+
+
 def test_earlier_candidates_are_no_inputs(run_painter, grey):
     write(Image(np.full((60, 80), 90, np.uint8)), Path("album/a.png"))
     assert run_painter("colorize", "album", "--candidates", "2").exit_code == 0
