@@ -17,6 +17,9 @@ from restore.cli import auto, classify, colorize, denoise, doctor, layer, models
 from restore.cli.options import talk
 from restore.errors import RestoreError
 
+#: What may keep results from standard output, and is no bug of ours.
+_LOST = {errno.ENOSPC: "the disk is full. Make room.", errno.EBADF: "it is closed. Send it to a file: > result.txt"}
+
 
 class _Commands(TyperGroup):
     """Ends every command with one plain sentence and its exit code, unless the error is our bug."""
@@ -35,8 +38,8 @@ class _Commands(TyperGroup):
         except OSError as error:
             if error.filename is not None:
                 talk(f"Error: {error.filename}: {error.strerror}.")
-            elif error.errno == errno.ENOSPC:
-                talk("Error: standard output: the disk is full. Make room.")
+            elif error.errno in _LOST:
+                talk(f"Error: standard output: {_LOST[error.errno]}")
             elif error.errno != errno.EPIPE:
                 raise
             code = 1
@@ -67,10 +70,21 @@ def main() -> None:
     """The entry point."""
     # A stop by the system is cleaned up after as Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _replace_closed_streams()
     # A file's name may hold what the terminal cannot show.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     app()
+
+
+def _replace_closed_streams() -> None:
+    """For streams that the caller closed, where Python has None: stdin is empty, stdout fails, stderr is lost.
+
+    In this order, so that each gets its own number and no picture that is opened later does.
+    """
+    for name, mode, flag in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flag), mode))
 
 
 def _show_version(asked: bool) -> None:

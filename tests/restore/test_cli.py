@@ -449,6 +449,28 @@ def test_a_reader_that_goes_away_is_no_traceback(smoother, tmp_path, args):
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="closes streams as a Unix shell does")
+@pytest.mark.parametrize(
+    ("closed", "args", "code", "said"),
+    [
+        ("<&-", "denoise - -o out.png", 1, "Error: standard input: no picture came. Send a file there: < photo.jpg\n"),
+        (">&-", "denoise a.png -o -", 1, "Error: standard output: cannot be written: Bad file descriptor.\n"),
+        (">&-", "models list", 1, "Error: standard output: it is closed. Send it to a file: > result.txt\n"),
+        ("<&- >&-", "denoise a.png -o out.png --quiet", 0, ""),
+        ("2>&-", "denoise a.png -o out.png", 0, ""),
+        ("2>&-", "denoise gone.png", 2, ""),
+        ("<&- >&- 2>&-", "denoise a.png -o out.png", 0, ""),
+    ],
+)
+def test_a_stream_that_is_closed_is_no_traceback(smoother, tmp_path, closed, args, code, said):
+    write(NOISY, tmp_path / "a.png")
+    environment = os.environ | {"RESTORE_MODELS": str(smoother), "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", f'exec "$0" -m restore {args} {closed}', sys.executable]
+    done = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (code, b"", said)
+    assert (tmp_path / "out.png").exists() == (code == 0)
+
+
 # restore models
 
 
