@@ -497,17 +497,14 @@ def _export(args: argparse.Namespace) -> None:
     if trained_as != name:
         raise TrainingError(f"{args.checkpoint}: a checkpoint of {trained_as}, not of {name}")
     from restore.store import BUNDLED
-    from training.export import ExportError, export_checkpoint, publish_checkpoint
+    from training.export import export_checkpoint, publish_checkpoint
     from training.tables import published_figures
 
-    try:
-        if args.publish:
-            published = published_figures(args.publish, name)
-            print(publish_checkpoint(args.checkpoint, BUNDLED, published=published, data=args.data, cards=_CARDS))
-        else:
-            print(export_checkpoint(args.checkpoint, args.out, data=args.data))
-    except ExportError as error:
-        raise TrainingError(str(error)) from None
+    if args.publish:
+        published = published_figures(args.publish, name)
+        print(publish_checkpoint(args.checkpoint, BUNDLED, published=published, data=args.data, cards=_CARDS))
+    else:
+        print(export_checkpoint(args.checkpoint, args.out, data=args.data))
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from restore.contract import CARD_KEY, SPEC_KEY, ModelSpec, TensorInput
 from restore.errors import UnsupportedModel
 from restore.layers import LAYERS_KEY, to_json
 from restore.session import Session
+from training import TrainingError
 from training.cards import model_card
 from training.graphs import (
     exported,
@@ -52,7 +53,7 @@ class Folding(Protocol):
     def fold(self) -> None: ...
 
 
-class ExportError(Exception):
+class ExportError(TrainingError):
     """The exported file does not do what the network does, or would be no gain; nothing was published."""
 
 

@@ -15,21 +15,22 @@ PART_BYTES = 15 * 2**20
 
 
 def hand_over(best: Path, run: Path, out: Path, *, val: PhotoSet | None) -> list[Path]:
-    """Write into `out`, the most wanted first: NAME.onnx, figures.json, log.txt, and last.pt in parts.
+    """Write into `out` log.txt, last.pt in parts, figures.json and NAME.onnx; the most wanted is returned first.
 
     The figures are the recipe's, on the crops of `val` that training looks at. The parts are named
     last.pt.00, last.pt.01, ...; joined in this order (`cat last.pt.* > last.pt`) they are `run/last.pt`.
-    Raises ExportError if the exported file does not answer as torch does.
+    Raises ExportError if the exported file does not answer as torch does: all else is there by then.
     """
-    exported = export_checkpoint(best, out)
-    network, state = load_network(best)
+    out.mkdir(parents=True, exist_ok=True)
+    log = out / "log.txt"
+    log.write_bytes((run / "log.txt").read_bytes())
+    parts = split_file(run / "last.pt", out)
+    network, state = load_network(best, device=val.pixels.device if val else None)
     recipe = find_recipe(state["recipe"])
     figures = recipe.figures(network, val.held_out()) if val else {}
     told = out / "figures.json"
     told.write_text(json.dumps({"recipe": recipe.name, "figures": figures, **state["progress"]}), "utf-8")
-    log = out / "log.txt"
-    log.write_bytes((run / "log.txt").read_bytes())
-    return [exported, told, log, *split_file(run / "last.pt", out)]
+    return [export_checkpoint(best, out), told, log, *parts]
 
 
 def split_file(path: Path, out: Path, *, size: int = PART_BYTES) -> list[Path]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import types
 
 import pytest
+import torch
 
 from restore.engine import open_model
-from training import handover
+from training import TrainingError, handover
 from training.__main__ import main
+from training.export import ExportError
+from training.loop import load_network
 
 
 def test_one_command_trains_exports_measures_and_hands_the_run_back(shards, tmp_path, monkeypatch, capsys):
@@ -29,6 +34,42 @@ def test_one_command_trains_exports_measures_and_hands_the_run_back(shards, tmp_
     parts = sorted(out.glob("last.pt.*"))
     assert len(parts) > 1
     assert b"".join(part.read_bytes() for part in parts) == (run / "last.pt").read_bytes()
+
+
+@pytest.fixture
+def run(tiny_checkpoint, tmp_path):
+    """A run that ended."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "log.txt").write_text("step 1\n")
+    shutil.copy(tiny_checkpoint, folder / "last.pt")
+    return folder
+
+
+def test_where_the_export_fails_all_else_is_there_and_a_sentence_says_so(run, tiny_checkpoint, tmp_path, monkeypatch):
+    def differing(*_):
+        raise ExportError("the file differs from torch")
+
+    monkeypatch.setattr(handover, "export_checkpoint", differing)
+    # What the command line turns into one sentence.
+    with pytest.raises(TrainingError, match="differs from torch"):
+        handover.hand_over(tiny_checkpoint, run, tmp_path / "out", val=None)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["figures.json", "last.pt.00", "log.txt"]
+
+
+def test_the_network_is_measured_on_the_device_of_the_photos(run, tiny_checkpoint, tmp_path, monkeypatch):
+    elsewhere = torch.empty(0, 3, dtype=torch.uint8, device="meta")
+    photos = types.SimpleNamespace(pixels=elsewhere, held_out=lambda: torch.rand(1, 3, 32, 32))
+    asked = []
+
+    def loaded(path, *, device=None):
+        asked.append(device)
+        return load_network(path)
+
+    monkeypatch.setattr(handover, "load_network", loaded)
+    monkeypatch.setattr(handover, "export_checkpoint", lambda *_: tmp_path / "out/x.onnx")
+    handover.hand_over(tiny_checkpoint, run, tmp_path / "out", val=photos)
+    assert asked == [elsewhere.device]
 
 
 def test_parts_are_full_but_for_the_last(tmp_path):
