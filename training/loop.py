@@ -101,7 +101,7 @@ def fit(
     A fresh run begins with the weights of `start`, a checkpoint or an exported file, where it is given.
 
     Writes `last.pt` (all that exact resumption needs) and `best.pt` (averaged weights with the
-    highest PSNR on `val`; without `val` the last ones) into `run`, each whole or not at all.
+    highest `Recipe.worth` on `val`; without `val` the last ones) into `run`, each whole or not at all.
     SIGTERM and Ctrl-C save before they end the run. Raises TrainingError for what a user can mend.
     """
     world = world or World()
@@ -256,9 +256,9 @@ def _stop_requested() -> Iterator[list[int]]:
 def _look(state: Run, recipe: Recipe, held_out: Tensor) -> dict[str, float]:
     """Validate, and keep the weights if they are the best so far."""
     figures = _validate(recipe, state.ema, held_out)
-    mean = sum(figures.values()) / len(figures)
-    if mean > state.progress.best:
-        state.progress.best = mean
+    worth = recipe.worth(figures)
+    if worth > state.progress.best:
+        state.progress.best = worth
         state.save_best()
     return figures
 

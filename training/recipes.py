@@ -178,6 +178,12 @@ class NetworkRecipe:
         return models.build(self.network, **self.hparams)
 
 
+def mean_psnr(figures: Mapping[str, float]) -> float:
+    """Of figures by name the mean of those in dB, "psnr" and "psnr/25" for example: an F1 beside them has no weight."""
+    found = [value for name, value in figures.items() if name.split("/")[0] == "psnr"]
+    return sum(found) / len(found)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe(NetworkRecipe):
     """A network that `training.loop` teaches on photos: from them to the name under which it is published."""
@@ -187,6 +193,8 @@ class Recipe(NetworkRecipe):
     loss: Callable[[Any, Any, Settings], Tensor]
     #: (the network, held-out photos (N, 3, H, W) in [0, 1]) -> its figures by name; the higher, the better.
     figures: Callable[[nn.Module, Tensor], dict[str, float]]
+    #: What these are worth together, in one unit: the highest chooses best.pt.
+    worth: Callable[[Mapping[str, float]], float] = mean_psnr
     settings: Settings = field(default_factory=Settings)
     #: How the photos are kept and cropped.
     photos: type[PhotoSet] = PhotoSet

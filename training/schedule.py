@@ -16,7 +16,7 @@ class Progress:
 
     step: int = 0
     elapsed: float = 0.0  # seconds of training, over all resumptions
-    best: float = -math.inf  # dB on the val split
+    best: float = -math.inf  # what best.pt was worth on the val split: dB, or a share of right answers
     norm: float = 0.0  # the gradient's length, averaged over some hundred steps
 
     def fraction(self, settings: Settings) -> float:

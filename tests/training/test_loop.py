@@ -168,6 +168,20 @@ def test_the_best_weights_on_the_val_split_are_kept(tmp_path, photos, val, monke
     assert checkpoint(best)["progress"]["best"] == 30.0
 
 
+def test_figures_in_another_unit_do_not_choose_the_best_weights(tmp_path, photos, val, monkeypatch):
+    looks = iter([{"psnr/25": 30.0, "nearer": 1.0}, {"psnr/25": 29.9, "nearer": 9.0}])
+    monkeypatch.setattr(loop, "_validate", lambda *_: next(looks))
+    settings = dataclasses.replace(SIX_STEPS, validate_every=3)
+    best = fit(tiny_recipe(), settings, photos, run=tmp_path, device=CPU, val=val)
+    assert checkpoint(best)["progress"]["step"] == 3
+    assert checkpoint(best)["progress"]["best"] == 30.0
+
+
+@pytest.mark.parametrize("figures", [{"psnr": 30.0}, {"psnr/clwd": 20.0, "f1/clwd": 0.9, "psnr/hard": 40.0}])
+def test_figures_are_worth_the_mean_of_those_in_db(figures):
+    assert find_recipe("unwatermark").worth(figures) == 30.0
+
+
 def test_without_a_val_split_the_last_average_is_kept(tmp_path, photos):
     best = fit(tiny_recipe(), SIX_STEPS, photos, run=tmp_path, device=CPU)
     assert_equal(checkpoint(best)["ema"], checkpoint(tmp_path / "last.pt")["ema"])
