@@ -79,7 +79,7 @@ def _learn_epoch(state: Run, digits: Digits, distortion: Distortion, report: Rep
     settings, progress = state.settings, state.progress
     batch, device = settings.pixels // 28**2, digits.labels.device
     started = time.monotonic() - progress.elapsed
-    # Steps count from 0, so a negative one is chance that no step draws.
+    # Steps draw with rank 0: rank 1 is chance that none of them has.
     order = torch.randperm(len(digits), generator=step_rng(settings.seed + 1, progress.step, 1, device), device=device)
     for chosen in torch.split(order[: settings.validate_every * batch], batch):
         rng = step_rng(settings.seed, progress.step, 0, device)

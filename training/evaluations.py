@@ -160,7 +160,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         measure=monochrome_eval.measure_as_told,
     ),
     "unwatermark": Evaluation(
-        title="PSNR, SSIM, RMSE and the mask's F1 and IoU of watermark removers on three sets made by seed",
+        title="PSNR, SSIM, RMSE and the mask's F1 and IoU of watermark removers on four sets made by seed",
         description=f"Print tables over sets that are made by seed.\n\n{unwatermark_eval.__doc__}",
         example="--data ../shared/data/photos --marks ../shared/data --baselines --out report.json",
         add_flags=unwatermark_eval.add_flags,
