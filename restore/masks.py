@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from restore.batch import Job
 from restore.errors import BadOption
 from restore.image import Image, format_for, read, write
+from restore.jobs import Job
 
 #: Files of these formats keep each pixel of a mask.
 _LOSSLESS = frozenset({"PNG", "TIFF", "BMP"})
@@ -34,7 +34,7 @@ def write_mask(mask: np.ndarray, path: Path) -> None:
 def plan_masks(jobs: Sequence[Job], where: str | None) -> dict[Job, Path]:
     """Where each job's mask goes: the file `where`, or NAME-mask.png below that folder, which several need.
 
-    A folder that was named counts as several, and its sub-folders are kept, as `batch.plan` does. NAME is the output's,
+    A folder that was named counts as several, and its sub-folders are kept, as `jobs.plan` does. NAME is the output's,
     with its suffix where that alone tells two apart.
     Jobs that are done get none. Raises BadOption for what would overwrite something, collide, or lose pixels; but what
     a stopped run left in the place of a job that resumes it is replaced.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from restore.batch import STREAM, Job, Jobs, Result
+from restore.batch import Result
 from restore.contract import ModelSpec
+from restore.jobs import STREAM, Job, Jobs
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -23,9 +23,10 @@ from restore.errors import BadOption
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from restore.batch import Jobs, Result
+    from restore.batch import Result
     from restore.engine import Restored
     from restore.image import Image
+    from restore.jobs import Jobs
     from restore.planner import Planner
     from restore.screen import Screen
     from restore.steps import Outcome, Step, Tool
@@ -66,9 +67,10 @@ def auto(
     """
     from restore import batch
     from restore.engine import Restored
+    from restore.jobs import plan
     from restore.steps import carry_out, open_tools, parse
 
-    jobs = batch.plan(inputs, output, suffix="-restored", overwrite=overwrite, skip_existing=skip_existing)
+    jobs = plan(inputs, output, suffix="-restored", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     told = None if steps is None else parse(steps)
     tools = open_tools(device=device, threads=threads, self_ensemble=self_ensemble)

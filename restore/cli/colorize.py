@@ -26,8 +26,9 @@ from restore.errors import BadOption
 if TYPE_CHECKING:
     import numpy as np
 
-    from restore.batch import Job, Work
+    from restore.batch import Work
     from restore.colorizer import Colorizer
+    from restore.jobs import Job
 
 #: More versions than a person compares.
 _MOST_CANDIDATES = 12
@@ -95,9 +96,10 @@ def colorize(
     """
     from restore import batch
     from restore.colorizer import open_colorizer
+    from restore.jobs import plan
     from restore.screen import Screen
 
-    jobs = batch.plan(
+    jobs = plan(
         inputs, output, suffix="-colorized", overwrite=overwrite, skip_existing=skip_existing, copies=candidates
     )
     refuse_terminals(jobs)

@@ -75,9 +75,10 @@ def denoise(
     """
     from restore import batch
     from restore.ensemble import check_count
+    from restore.jobs import plan
     from restore.screen import Screen
 
-    jobs = batch.plan(inputs, output, suffix="-denoised", overwrite=overwrite, skip_existing=skip_existing)
+    jobs = plan(inputs, output, suffix="-denoised", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     check_count(self_ensemble)
     check_tile(tile)

@@ -14,8 +14,8 @@ import typer
 from restore.errors import BadOption, UnreadableImage
 
 if TYPE_CHECKING:
-    from restore.batch import Job
     from restore.engine import Restorer
+    from restore.jobs import Job
 
 MODEL_HELP = "A model's name, its task, or the path of an .onnx file."
 DEVICE_HELP = "auto, cpu or cuda; auto takes a GPU if onnxruntime can use one."
@@ -97,9 +97,9 @@ def named_by(option: str) -> Iterator[None]:
 
 def find_sources(inputs: Sequence[str]) -> list[Path | None]:
     """The pictures that a command looks at, None for standard input; BadOption where that is a keyboard."""
-    from restore import batch
+    from restore.jobs import find
 
-    sources = batch.find(inputs)
+    sources = find(inputs)
     if None in sources and sys.stdin.isatty():
         raise BadOption(_NO_KEYBOARD)
     return sources

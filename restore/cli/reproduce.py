@@ -57,10 +57,11 @@ def reproduce(
     """
     from restore import batch
     from restore.engine import Restored
+    from restore.jobs import plan
     from restore.reproduce import reproduce
     from restore.screen import batch_summary
 
-    jobs = batch.plan(inputs, output, suffix="-reproduced", overwrite=overwrite, skip_existing=skip_existing)
+    jobs = plan(inputs, output, suffix="-reproduced", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     opened = open_for("reproduce", model, device, threads)
     done: list[Reproduction] = []

@@ -78,10 +78,11 @@ def unwatermark(
     """
     from restore import batch
     from restore.ensemble import check_count
+    from restore.jobs import plan
     from restore.masks import plan_masks, read_mask
     from restore.screen import Screen
 
-    jobs = batch.plan(inputs, output, suffix="-unmarked", overwrite=overwrite, skip_existing=skip_existing)
+    jobs = plan(inputs, output, suffix="-unmarked", overwrite=overwrite, skip_existing=skip_existing)
     masks = plan_masks(jobs, mask)
     refuse_terminals(jobs)
     check_count(self_ensemble)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from restore import batch
-from restore.batch import Job, plan, run, run_each
+from restore.batch import run, run_each
 from restore.engine import Restored, Restorer, open_model
 from restore.errors import BadOption, NotEnoughMemory
 from restore.image import Image, encode, read, write
+from restore.jobs import Job, _ignores_case, find, plan
 
 Make = Callable[..., None]
 FLAT = Image(np.full((40, 40, 3), 120, np.uint8))
@@ -90,7 +90,7 @@ def test_an_input_without_a_name_is_not_the_whole_folder(make):
     make("a.jpg")
     assert refused("") == "an input without a name. Is a variable of the shell empty?"
     with pytest.raises(BadOption, match="without a name"):
-        batch.find([""])
+        find([""])
 
 
 def test_an_output_folder_inside_the_input_folder_is_not_read_again(make):
@@ -347,18 +347,18 @@ def test_two_inputs_for_one_output_are_refused(make):
 
 def test_two_names_that_differ_in_case_are_two_files_where_the_disk_says_so(make, monkeypatch):
     make("1/a.jpg", "2/A.jpg")
-    monkeypatch.setattr(batch, "_ignores_case", lambda _: False)
+    monkeypatch.setattr("restore.jobs._ignores_case", lambda _: False)
     assert len(planned("1", "2", to="out")) == 2
-    monkeypatch.setattr(batch, "_ignores_case", lambda _: True)
+    monkeypatch.setattr("restore.jobs._ignores_case", lambda _: True)
     assert "would both become out/A.jpg" in refused("1", "2", to="out")
 
 
 def test_a_disk_that_ignores_case_is_recognised_by_a_folders_name(make, tmp_path, monkeypatch):
     make("lower/1/a.jpg")
     folder = tmp_path / "lower" / "1"
-    assert not batch._ignores_case(folder)
+    assert not _ignores_case(folder)
     Path("LOWER").symlink_to("lower")
-    assert batch._ignores_case(folder)
+    assert _ignores_case(folder)
 
 
 def test_a_folder_without_permission_is_refused(make, monkeypatch):
