@@ -10,11 +10,14 @@ import collections
 import csv
 import io
 import os
+import re
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -89,12 +92,21 @@ def pack(
     """Write the photos into `out/PREFIX-00000.tar`, ... of at most 16 MB; returns the files' paths.
 
     The bytes stay as they are, or are encoded again as WebP of `webp_quality` (0-100) where that
-    is smaller. A shard appears under its name only when it is complete; older ones of this prefix go.
+    is smaller. Older shards of this prefix are replaced when all new ones are complete.
     Raises TrainingError for a picture that no shard can hold.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob(f"{prefix}-*.tar"):
-        old.unlink()
+    of_prefix = re.compile(re.escape(prefix) + r"-\d{5}\.tar")
+    with tempfile.TemporaryDirectory(dir=out) as aside:
+        made = _write_shards(members, Path(aside), prefix, webp_quality)
+        older = {path for path in out.iterdir() if of_prefix.fullmatch(path.name)}
+        shards = [shard.replace(out / shard.name) for shard in made]
+    for path in older - set(shards):
+        path.unlink()
+    return shards
+
+
+def _write_shards(members: Iterable[Member], out: Path, prefix: str, webp_quality: int | None) -> list[Path]:
     shards: list[Path] = []
     batch: list[tuple[str, bytes]] = []
     size = 0
@@ -127,13 +139,11 @@ def _as_webp(payload: bytes, quality: int) -> bytes:
 
 
 def _write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
-    partial = path.with_suffix(".partial")
-    with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name, payload in members:
             info = tarfile.TarInfo(name)
             info.size = len(payload)
             tar.addfile(info, io.BytesIO(payload))
-    partial.replace(path)
     return path
 
 
@@ -169,14 +179,6 @@ def decode(payload: bytes) -> np.ndarray:
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def _decode_member(member: tuple[str, bytes]) -> np.ndarray:
-    name, payload = member
-    try:
-        return decode(payload)
-    except OSError as error:
-        raise TrainingError(f"{name}: not a picture that can be read ({error})") from None
-
-
 class PhotoSet:
     """Photos of one split, decoded once into a single uint8 buffer on the training device.
 
@@ -198,14 +200,27 @@ class PhotoSet:
     def __len__(self) -> int:
         return len(self.names)
 
+    @staticmethod
+    def decode(payload: bytes) -> np.ndarray:
+        """An encoded photo as this kind of set keeps it: (H, W, 3) uint8. Raises OSError for a broken one."""
+        return decode(payload)
+
     @classmethod
-    def load(cls, shards: Sequence[Path], split: str, *, device: torch.device) -> PhotoSet:
+    def load(cls, shards: Sequence[Path], split: str, *, device: torch.device) -> Self:
         """Decode every photo of `split` in parallel. Raises TrainingError when there is none, or one is broken."""
+
+        def decoded(member: tuple[str, bytes]) -> np.ndarray:
+            name, payload = member
+            try:
+                return cls.decode(payload)
+            except OSError as error:
+                raise TrainingError(f"{name}: not a picture that can be read ({error})") from None
+
         found = list(read_shards(shards, split))
         if not found:
             raise TrainingError(f"{', '.join(map(str, shards))}: no photo of the split {split!r}")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            photos = list(pool.map(_decode_member, found))
+            photos = list(pool.map(decoded, found))
         return cls([name for name, _ in found], photos, device=device)
 
     def balance(self, table: Path) -> None:

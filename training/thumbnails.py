@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from training import TrainingError
-from training.data import PhotoSet, read_shards
+from training.data import PhotoSet
 
 #: Shorter side that photos are kept at, in pixels: 5,000 of them take 0.8 GB.
 SIDE = 192
@@ -29,15 +24,14 @@ _HELD_OUT = 64
 class ThumbnailSet(PhotoSet):
     """Photos of one split at a shorter side of SIDE; a crop is most of a photo, at whatever size is asked for."""
 
-    @classmethod
-    def load(cls, shards: Sequence[Path], split: str, *, device: torch.device) -> ThumbnailSet:
-        """Every photo of `split`, shrunk as it is decoded. Raises TrainingError for none, or a broken one."""
-        found = list(read_shards(shards, split))
-        if not found:
-            raise TrainingError(f"{', '.join(map(str, shards))}: no photo of the split {split!r}")
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            photos = list(pool.map(_thumbnail, found))
-        return cls([name for name, _ in found], photos, device=device)
+    @staticmethod
+    def decode(payload: bytes) -> np.ndarray:
+        """An encoded photo, upright, shrunk to a shorter side of SIDE: (H, W, 3) uint8."""
+        with Image.open(io.BytesIO(payload)) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        scale = SIDE / min(upright.size)
+        width, height = (max(SIDE, round(length * scale)) for length in upright.size)
+        return np.array(upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0))
 
     def crops(self, rng: torch.Generator, *, batch: int, size: int) -> Tensor:
         """Most of each of `batch` photos, mirrored at random but upright: (batch, 3, size, size) float32 in [0, 1].
@@ -70,16 +64,3 @@ class ThumbnailSet(PhotoSet):
             top, left = ((length - SIDE) // 2 for length in photo.shape[-2:])
             squares.append(photo[:, top : top + SIDE, left : left + SIDE])
         return torch.stack(squares).float().div_(255)
-
-
-def _thumbnail(member: tuple[str, bytes]) -> np.ndarray:
-    """(H, W, 3) uint8, its shorter side SIDE."""
-    name, payload = member
-    try:
-        with Image.open(io.BytesIO(payload)) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:
-        raise TrainingError(f"{name}: not a picture that can be read ({error})") from None
-    scale = SIDE / min(upright.size)
-    width, height = (max(SIDE, round(length * scale)) for length in upright.size)
-    return np.array(upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0))

@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 
 from training import TrainingError, data
 from training.data import Member, PhotoSet, decode, find_photos, pack, read_shards, vary_colours
+from training.thumbnails import ThumbnailSet
 
 CPU = torch.device("cpu")
 
@@ -153,6 +154,24 @@ def test_packing_again_leaves_no_shard_of_before(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["others-00000.tar", "photos-00000.tar"]
 
 
+def test_packing_leaves_other_packs_alone_whose_names_begin_the_same(tmp_path):
+    members = members_of(tmp_path, {"a.png": b"a"})
+    for prefix in ("photos-large", "photos-2", "photos"):
+        pack(members, tmp_path / "out", prefix=prefix)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["photos-00000.tar", "photos-2-00000.tar", "photos-large-00000.tar"]
+
+
+def test_a_pack_that_fails_leaves_the_one_of_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SHARD_BYTES", 40_000)
+    members = members_of(tmp_path, {f"{i}.png": bytes(15_000) for i in range(6)} | {"big.png": bytes(50_000)})
+    before = pack(members[:3], tmp_path / "out")
+    with pytest.raises(TrainingError, match="too many for one shard"):
+        pack(members, tmp_path / "out")
+    assert sorted((tmp_path / "out").iterdir()) == before
+    assert len(list(read_shards([tmp_path / "out"], "train"))) == 3
+
+
 def test_a_split_holds_its_own_photos_only(shards):
     assert [name for name, _ in read_shards([shards], "val")] == ["large/4.png"]
     assert len(list(read_shards([shards], "train"))) == 4
@@ -187,10 +206,11 @@ def test_a_split_without_photos_is_refused(tmp_path, shards):
         PhotoSet.load([tmp_path / "out"], "val", device=CPU)
 
 
-def test_a_broken_photo_is_named(tmp_path):
+@pytest.mark.parametrize("kind", [PhotoSet, ThumbnailSet])
+def test_a_broken_photo_is_named(kind, tmp_path):
     pack(members_of(tmp_path, {"bad.png": b"not a picture"}), tmp_path / "out")
     with pytest.raises(TrainingError, match=r"bad\.png: not a picture that can be read"):
-        PhotoSet.load([tmp_path / "out"], "train", device=CPU)
+        kind.load([tmp_path / "out"], "train", device=CPU)
 
 
 def test_a_truncated_shard_is_refused(tmp_path, shards):
