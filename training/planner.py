@@ -122,11 +122,6 @@ def decode(network: Planner, seen: Tensor) -> list[Planned]:
     return found
 
 
-def plans(network: Planner, gallery: Gallery) -> list[Planned]:
-    """What the network plans for each case at one look."""
-    return decode(network, _seen_in(network, gallery, [gallery.row(i, ()) for i in range(len(gallery.cases))]))
-
-
 @torch.no_grad()
 def roll_outs(network: Planner, gallery: Gallery) -> list[Walk]:
     """The network's own way through each case: it looks again at what each step that it chose made of the picture."""

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from training.data import PhotoSet
 from training.degrade import add_gaussian_noise
 from training.jpeg import jpeg
-from training.photo_noise import blur, film_grain, sensor_noise
+from training.photo_noise import blur, film_grain, luma_of, sensor_noise
 from training.trying import STEPS
 from training.watermarks import Planes, Source, random_marks
 
@@ -30,7 +30,6 @@ VIEW = 448
 #: Of 255: less noise than this is drawn again.
 PLAIN_NOISE = 3.0
 _STRONGEST = 55.0
-_LUMA = (0.299, 0.587, 0.114)
 _SIDES = (224, VIEW)
 
 #: (3, H, W) in [0, 1] -> the same.
@@ -142,8 +141,7 @@ def _grey(rng: np.random.Generator) -> Change:
     tone = torch.ones(3, 1, 1)
     if rng.random() < 0.25:
         tone = torch.tensor([1.0, rng.uniform(0.85, 0.97), rng.uniform(0.65, 0.9)]).view(3, 1, 1).float()
-    weights = torch.tensor(_LUMA).view(3, 1, 1)
-    return lambda picture: (picture * weights).sum(0, keepdim=True) * tone
+    return lambda picture: luma_of(picture[None])[0] * tone
 
 
 def _noise(base: Tensor, rng: np.random.Generator, chance: torch.Generator) -> Change:
@@ -159,7 +157,7 @@ def _noise(base: Tensor, rng: np.random.Generator, chance: torch.Generator) -> C
 
 def _sketch(picture: Tensor) -> Tensor:
     """A grey drawing of a photo: art that nobody wants coloured."""
-    luma = (picture * torch.tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)[None]
+    luma = luma_of(picture[None])
     fine, coarse = blur(luma, 0.8), blur(luma, 1.6)
     lines = (1 - 12 * (coarse - 0.98 * fine).clamp(min=0) + 0.15 * (luma - 1)).clamp(0, 1)
     return lines[0].expand(3, -1, -1)

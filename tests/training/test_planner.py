@@ -17,10 +17,10 @@ from training.__main__ import main
 from training.data import PhotoSet
 from training.export import export_checkpoint
 from training.planner import (
+    decode,
     figures,
     new_planner,
     planning_loss,
-    plans,
     roll_outs,
     sight_by,
     train_planner,
@@ -202,12 +202,12 @@ def test_a_roll_out_takes_what_the_network_chose_and_labels_what_should_have_com
             assert way.labels == (0, 0, 0)
 
 
-def test_a_plan_names_no_step_twice(tried, gallery):
+def test_a_plan_names_no_step_twice():
     class Stubborn(Planner):
         def step(self, seen, previous, state):
             return torch.tensor([[0.1, 0.2, 0.4, 0.3]]).expand(len(seen), -1), torch.ones(len(seen)), state
 
-    assert {steps for steps, _ in plans(Stubborn().eval(), gallery)} == {(D, C, U)}
+    assert decode(Stubborn().eval(), torch.zeros(2, 1))[1][0] == (D, C, U)
 
 
 def test_figures_count_exact_plans_and_harm(tried):
@@ -270,7 +270,8 @@ def test_the_exported_planner_plans_as_torch_does(checkpoint, tried, tmp_path):
     network.load_state_dict({name: w.half().float() if w.ndim > 1 else w for name, w in weights.items()})
     few = tried[:8]
     gallery = Gallery(few, TOOLS, sight_by(open_model("denoise", device="cpu")), traits_of(network))
-    for case, (steps, sigma) in zip(few, plans(network, gallery), strict=True):
+    seen = planner._seen_in(network, gallery, [gallery.row(index, ()) for index in range(len(few))])
+    for case, (steps, sigma) in zip(few, decode(network, seen), strict=True):
         planned = opened(Image(case.trial.pictures[()]))
         assert tuple(name for name, _ in planned) == steps
         if D in steps:
