@@ -86,21 +86,29 @@ class Outcome(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def open_tools(*, device: str = "auto", threads: int | None = None, self_ensemble: int = 1) -> dict[str, Tool]:
+def open_tools(
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    self_ensemble: int = 1,
+    models: Mapping[str, str] | None = None,
+) -> dict[str, Tool]:
     """The tools of the steps for which a model is installed, opened when they are first used.
 
-    `self_ensemble` is how often remover and denoiser look. Raises BadOption for a number that cannot be.
+    `self_ensemble` is how often remover and denoiser look. `models` names others than the usual ones, by step:
+    {"denoise": "denoise-best"}. Raises BadOption for a number that cannot be.
     """
     check_count(self_ensemble)
     there = {entry.task for entry in store.entries()}
-    return {name: _Late(name, device, threads, self_ensemble) for name in NAMES if name in there}
+    names = dict(zip(NAMES, NAMES, strict=True)) | dict(models or {})
+    return {step: _Late(step, names[step], device, threads, self_ensemble) for step in NAMES if step in there}
 
 
 class _Late:
     """A tool whose model is opened at its first use: most photos do not need all."""
 
-    def __init__(self, task: str, device: str, threads: int | None, self_ensemble: int) -> None:
-        self._task, self._device, self._threads = task, device, threads
+    def __init__(self, task: str, model: str, device: str, threads: int | None, self_ensemble: int) -> None:
+        self._task, self._model, self._device, self._threads = task, model, device, threads
         self._self_ensemble = self_ensemble
         self._tool: Tool | None = None
 
@@ -113,8 +121,8 @@ class _Late:
         if self._task == "colorize":
             from restore.colorizer import open_colorizer
 
-            return open_colorizer(self._task, device=self._device, threads=self._threads)
-        restorer = open_model(self._task, kind=Restorer, device=self._device, threads=self._threads)
+            return open_colorizer(self._model, device=self._device, threads=self._threads)
+        restorer = open_model(self._model, kind=Restorer, device=self._device, threads=self._threads)
         return partial(restorer, self_ensemble=self._self_ensemble)
 
 

@@ -12,10 +12,13 @@ from restore.cli.options import (
     JsonOption,
     OverwriteOption,
     PlannerOption,
+    Quality,
+    QualityOption,
     QuietOption,
     SelfEnsembleOption,
     SkipExistingOption,
     ThreadsOption,
+    denoiser_of,
     refuse_terminals,
 )
 from restore.errors import BadOption
@@ -50,6 +53,7 @@ def auto(
             "--plan", metavar="STEPS", help="Do these instead: denoise:15,colorize for example. [default: as it looks]"
         ),
     ] = None,
+    quality: QualityOption = Quality.fast,
     self_ensemble: SelfEnsembleOption = 1,
     model: PlannerOption = "plan",
     device: DeviceOption = "auto",
@@ -73,7 +77,8 @@ def auto(
     jobs = plan(inputs, output, suffix="-restored", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     told = None if steps is None else parse(steps)
-    tools = open_tools(device=device, threads=threads, self_ensemble=self_ensemble)
+    denoiser = {"denoise": denoiser_of(quality)}
+    tools = open_tools(device=device, threads=threads, self_ensemble=self_ensemble, models=denoiser)
     _refuse_impossible(told or (), tools)
     planner = _planner(model, device, threads) if told is None else None
     outcomes: list[Outcome] = []

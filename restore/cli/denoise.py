@@ -13,17 +13,18 @@ from restore.cli.options import (
     JsonOption,
     OverwriteOption,
     Quality,
+    QualityOption,
     QuietOption,
     SelfEnsembleOption,
     SkipExistingOption,
     ThreadsOption,
     TileOption,
     check_tile,
+    denoiser_of,
     number,
     open_for,
     refuse_terminals,
 )
-from restore.errors import BadOption
 
 
 def denoise(
@@ -46,9 +47,7 @@ def denoise(
             "`models show` tells the range.",
         ),
     ] = "auto",
-    quality: Annotated[
-        Quality, typer.Option(help="fast, or best: finer and slower, where weights for it are installed.")
-    ] = Quality.fast,
+    quality: QualityOption = Quality.fast,
     strength: Annotated[
         float, typer.Option(metavar="0..1", min=0, max=1, help="How much of the luma noise (grain) goes.")
     ] = 1.0,
@@ -82,7 +81,7 @@ def denoise(
     refuse_terminals(jobs)
     check_count(self_ensemble)
     check_tile(tile)
-    restorer = open_for("denoise", model or _named(quality), device, threads)
+    restorer = open_for("denoise", model or denoiser_of(quality), device, threads)
     params = {} if sigma == "auto" else {"sigma": number("sigma", sigma, restorer)}
     with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
         results = batch.run(
@@ -99,17 +98,3 @@ def denoise(
             screen.show(result)
     if screen.failed:
         raise typer.Exit(1)
-
-
-def _named(quality: Quality) -> str:
-    """The model of a tier. Raises BadOption where it is not installed."""
-    from restore import store
-
-    name = f"denoise-{quality.value}"
-    tiers = [entry.tier for entry in store.entries() if entry.task == "denoise"]
-    if tiers and quality.value not in tiers:
-        raise BadOption(
-            f"--quality {quality.value}: no weights for it are installed ({name}). Use --quality {tiers[0]}, or train "
-            f"them from a checkout: python -m training train {name}"
-        )
-    return name

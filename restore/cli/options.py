@@ -30,6 +30,9 @@ class Quality(enum.StrEnum):
     best = "best"
 
 
+QualityOption = Annotated[
+    Quality, typer.Option(help="Of the denoiser: fast, or best: finer and slower, where weights for it are installed.")
+]
 ModelOption = Annotated[str, typer.Option(metavar="NAME_OR_PATH", help=MODEL_HELP)]
 PlannerOption = Annotated[str, typer.Option("--model", metavar="NAME_OR_PATH", help=f"The planner: {MODEL_HELP}")]
 DeviceOption = Annotated[str, typer.Option(metavar="DEVICE", help=DEVICE_HELP)]
@@ -130,3 +133,17 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 def talk(text: str) -> None:
     """A line on stderr: results alone go to stdout."""
     typer.echo(text, err=True)
+
+
+def denoiser_of(quality: Quality) -> str:
+    """The model of a tier. Raises BadOption where it is not installed."""
+    from restore import store
+
+    name = f"denoise-{quality.value}"
+    tiers = [entry.tier for entry in store.entries() if entry.task == "denoise"]
+    if tiers and quality.value not in tiers:
+        raise BadOption(
+            f"--quality {quality.value}: no weights for it are installed ({name}). Use --quality {tiers[0]}, or train "
+            f"them from a checkout: python -m training train {name}"
+        )
+    return name

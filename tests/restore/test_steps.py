@@ -19,7 +19,7 @@ from restore.engine import Restored, open_model
 from restore.errors import BadOption, UnsupportedModel
 from restore.image import Image, read
 from restore.planner import Planner
-from restore.steps import Step, carry_out, describe, parse
+from restore.steps import Step, carry_out, describe, open_tools, parse
 
 LABELS = ("end", "unwatermark", "denoise", "colorize")
 GREY = Image(np.full((60, 60, 3), 120, np.uint8))
@@ -320,6 +320,22 @@ def test_commands_look_as_often_as_they_are_told(run, tiny_denoiser, make_photo,
         assert refused.stderr == "Error: --self-ensemble 3: use 1, 2, 4 or 8.\n"
 
 
+def test_a_step_is_taken_with_the_model_that_is_named_for_it(smoother, tmp_path, monkeypatch):
+    monkeypatch.setenv("RESTORE_MODELS", str(smoother))
+    named = tmp_path / "other.onnx"
+    named.write_bytes((smoother / "denoise-fast.onnx").read_bytes())
+    opened = []
+
+    def opening(name, **options):
+        opened.append(name)
+        return open_model(name, **options)
+
+    monkeypatch.setattr("restore.steps.open_model", opening)
+    open_tools(device="cpu")["denoise"](flat(100))
+    open_tools(device="cpu", models={"denoise": str(named)})["denoise"](flat(100))
+    assert opened == ["denoise", str(named)]
+
+
 def test_auto_goes_on_after_a_failure_and_where_it_stopped(desk, planner_file, tmp_path, monkeypatch):
     def short(image, **_):
         raise MemoryError
@@ -365,6 +381,10 @@ def test_a_plan_of_the_users_needs_no_planner(run, smoother, tmp_path):
         (["auto", "clean.png", "--plan", "sharpen"], "Error: --plan sharpen: no step is called 'sharpen'."),
         (["auto", "clean.png", "--plan", "colorize"], "Error: --plan: no model for colorize is installed."),
         (["auto", "clean.png", "--plan", "denoise:300"], "Error: --plan: --sigma 300 is above 75, the strongest noise"),
+        (
+            ["auto", "clean.png", "--plan", "denoise", "--quality", "best"],
+            "Error: --quality best: no weights for it are",
+        ),
         (["auto", "clean.png"], 'Error: no planner is installed here. Say the steps yourself: --plan "unwatermark,'),
         (["plan", "gone.png"], "Error: gone.png: no such file or folder."),
         (["plan", "clean.png", "--model", "denoise"], "denoise-fast is for the task denoise: it answers with image."),
