@@ -233,7 +233,7 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
     _describe(
         parser,
         "Damage photos and try every order of the installed restorers on each: what the planner is trained on. Photos\n"
-        "that were tried before, with the same restorers, are kept.",
+        "that were tried before, with the same restorers, photos and marks, are kept.",
         "try --data runs/packs/large --out runs/tried",
     )
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="shards, or folders of them")
@@ -265,15 +265,17 @@ def _try(args: argparse.Namespace) -> None:
     from training.data import PhotoSet
     from training.mark_bank import bank_path, open_bank
     from training.planner_photos import CaseMaker
-    from training.tried_cases import fill
+    from training.tried_cases import fill, sources
 
     device = torch.device("cpu")
     opened = functools.partial(open_tools, device="cpu", threads=args.threads)
     for seed, (split, number) in enumerate((("train", args.number), ("val", args.val))):
-        maker = CaseMaker(
-            photos=PhotoSet.load(args.data, split, device=device), marks=open_bank(bank_path(args.marks, split))
-        )
-        for path in fill(maker, opened, args.out / split, number=number, seed=seed, workers=args.workers):
+        photos, bank = PhotoSet.load(args.data, split, device=device), bank_path(args.marks, split)
+        maker = CaseMaker(photos=photos, marks=open_bank(bank))
+        for path in fill(
+            maker, opened, args.out / split, number=number, seed=seed, workers=args.workers,
+            made_from=sources(photos, bank),
+        ):  # fmt: skip
             print(path)
 
 

@@ -27,6 +27,8 @@ LABELS = ("end", *STEPS)
 CROPS, CROP, THUMBNAIL = 8, 48, 96
 #: The longest side of a view: as large as the photos that are made here, in which the remover is right to the pixel.
 VIEW = 448
+#: Raise it with every change that makes another case of the same photos, marks and chance: all are then tried again.
+VERSION = 1
 #: Of 255: less noise than this is drawn again.
 PLAIN_NOISE = 3.0
 _STRONGEST = 55.0

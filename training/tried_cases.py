@@ -1,11 +1,12 @@
 """Damaged photos on which everything was tried once: kept on disk, since trying costs more than learning from it.
 
-A file holds some dozens of cases of one split. It says which restorers were tried and is made again once others are
-installed.
+A file holds some dozens of cases of one split. It says which restorers were tried, and on what; it is made again once
+others are installed, or the cases are others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,8 @@ import numpy as np
 from restore import store
 from restore.steps import Tool
 from training import TrainingError
-from training.planner_photos import CaseMaker
+from training.data import PhotoSet
+from training.planner_photos import VERSION, CaseMaker
 from training.trying import MARGIN, ORDERS, STEPS, Order, Trial, tools_to_try, try_out, wanted
 from training.weights import digest_of
 
@@ -57,6 +59,13 @@ def restorers() -> dict[str, str]:
     return {entry.name: digest_of(entry.path) for entry in tried}
 
 
+def sources(photos: PhotoSet, bank: Path) -> dict[str, str]:
+    """What cases are made of: digests of the photos' names and sizes and of the marks, and the maker's version."""
+    listed = json.dumps([photos.names, photos.sizes.tolist()])
+    names = hashlib.sha256(listed.encode()).hexdigest()
+    return {"photos": names, "marks": store.sha256(bank), "maker": str(VERSION)}
+
+
 def fill(
     maker: CaseMaker,
     open_tools: Callable[[], Mapping[str, Tool]],
@@ -64,27 +73,29 @@ def fill(
     *,
     number: int,
     seed: int,
+    made_from: Mapping[str, str],
     workers: int = 1,
 ) -> Iterator[Path]:
     """Make and try so many cases, in `workers` processes side by side; yields each file as it is there.
 
-    Each process opens the restorers for itself. Files that are there already, made with the same seed and restorers,
-    are kept; others go. Raises TrainingError where a restorer is missing, and for several workers on a system
-    without fork.
+    Each process opens the restorers for itself. `made_from` is what `sources` says of the maker. Files that are there
+    already, made with the same seed and restorers from the same, are kept; others go, and so do those beyond `number`:
+    `load` reads all that is there. Raises TrainingError where a restorer is missing, and for several workers on a
+    system without fork.
     """
     if workers > 1 and "fork" not in multiprocessing.get_all_start_methods():
         raise TrainingError("--workers: this system cannot fork, and only so can processes share the photos. Use 1.")
     folder.mkdir(parents=True, exist_ok=True)
     installed = restorers()
-    for path in folder.glob("*.npz"):
-        about = _about(path)["made_of"]
-        if about["restorers"] != installed or about["seed"] != seed:
-            path.unlink()
     files: list[_File] = []
     for start in range(0, number, _PER_FILE):
         indices = range(start, min(number, start + _PER_FILE))
-        made_of = {"restorers": installed, "seed": seed, "cases": len(indices)}
+        made_of = {"restorers": installed, "seed": seed, "from": dict(made_from), "cases": len(indices)}
         files.append(_File(folder / f"{start:06d}.npz", indices, made_of))
+    asked = {file.path: file for file in files}
+    for path in folder.glob("*.npz"):
+        if path not in asked or _about(path)["made_of"] != asked[path].made_of:
+            path.unlink()
     if workers == 1:
         yield from map(_Trier(maker, open_tools), files)
         return
@@ -108,7 +119,7 @@ class _Trier:
         self._tools: Mapping[str, Tool] | None = None
 
     def __call__(self, file: _File) -> Path:
-        if not (file.path.is_file() and _about(file.path)["made_of"] == file.made_of):
+        if not file.path.is_file():
             seed = file.made_of["seed"]
             _write(file.path, file.made_of, [self._tried(np.random.default_rng([seed, i])) for i in file.indices])
         return file.path

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from restore import store
 from restore.engine import Restored
 from restore.image import Image
 from training import TrainingError, tried_cases
+from training.data import PhotoSet
 from training.planner_photos import Case
-from training.tried_cases import fill, load, restorers
+from training.tried_cases import fill, load, restorers, sources
 from training.trying import ORDERS, tools_to_try, try_out, wanted
 
 U, D, C = "unwatermark", "denoise", "colorize"
@@ -125,11 +127,13 @@ def maker():
     return make
 
 
+#: What `sources` says of the maker.
+FROM = {"photos": "a", "marks": "b", "maker": "1"}
 TOOLS = {U: lambda image: Restored(Image(image.pixels - np.uint8(10)), {}), D: lambda image: Restored(image, {})}
 
 
 def test_tried_photos_come_back_from_disk_as_they_were(maker, tmp_path):
-    assert [path.name for path in fill(maker, lambda: TOOLS, tmp_path, number=51, seed=3)] == [
+    assert [path.name for path in fill(maker, lambda: TOOLS, tmp_path, number=51, seed=3, made_from=FROM)] == [
         "000000.npz",
         "000050.npz",
     ]
@@ -147,17 +151,48 @@ def test_tried_photos_come_back_from_disk_as_they_were(maker, tmp_path):
 
 
 def test_photos_that_were_tried_before_are_kept(maker, tmp_path):
-    list(fill(maker, lambda: TOOLS, tmp_path, number=60, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=60, seed=3, made_from=FROM))
     made = len(maker.calls)
     # The second file gets the ten photos more.
-    list(fill(maker, lambda: TOOLS, tmp_path, number=70, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=70, seed=3, made_from=FROM))
     assert len(maker.calls) == made + 20
+
+
+@pytest.mark.parametrize("changed", FROM)
+def test_cases_of_other_photos_marks_or_another_maker_are_made_again(maker, tmp_path, changed):
+    list(fill(maker, lambda: TOOLS, tmp_path, number=10, seed=3, made_from=FROM))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=10, seed=3, made_from=FROM | {changed: "other"}))
+    assert len(maker.calls) == 20
+
+
+def test_of_fewer_photos_than_before_the_rest_are_not_read(maker, tmp_path):
+    list(fill(maker, lambda: TOOLS, tmp_path, number=120, seed=3, made_from=FROM))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=50, seed=3, made_from=FROM))
+    assert len(load(tmp_path)) == 50
+    # Nothing was made for it.
+    assert len(maker.calls) == 120
+
+
+def test_sources_tell_photos_and_marks_apart(tmp_path):
+    def told(names, side, marks):
+        (tmp_path / "bank.tar").write_bytes(marks)
+        photos = PhotoSet(names, [np.zeros((side, 8, 3), np.uint8)] * len(names), device=torch.device("cpu"))
+        return sources(photos, tmp_path / "bank.tar")
+
+    first = told(["a", "b"], 8, b"marks")
+    assert told(["a", "b"], 8, b"marks") == first
+    assert told(["a", "c"], 8, b"marks")["photos"] != first["photos"]
+    assert told(["a", "b"], 9, b"marks")["photos"] != first["photos"]
+    assert told(["a", "b"], 8, b"others")["marks"] != first["marks"]
 
 
 def test_several_processes_make_the_same_files(maker, tmp_path):
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        names = [path.name for path in fill(maker, lambda: TOOLS, folder, number=120, seed=3, workers=workers)]
+        names = [
+            path.name
+            for path in fill(maker, lambda: TOOLS, folder, number=120, seed=3, made_from=FROM, workers=workers)
+        ]
         assert names == ["000000.npz", "000050.npz", "000100.npz"]
     # The two made none of theirs in this process.
     assert len(maker.calls) == 120
@@ -168,16 +203,16 @@ def test_several_processes_make_the_same_files(maker, tmp_path):
 
 def test_a_missing_restorer_is_said_by_a_process_too(maker, tmp_path):
     with pytest.raises(TrainingError, match="no model for denoise is installed"):
-        list(fill(maker, lambda: {U: TOOLS[U]}, tmp_path, number=60, seed=3, workers=2))
+        list(fill(maker, lambda: {U: TOOLS[U]}, tmp_path, number=60, seed=3, made_from=FROM, workers=2))
     assert not list(tmp_path.glob("*.npz"))
 
 
 def test_once_other_restorers_are_installed_old_trials_count_no_more(maker, tmp_path, monkeypatch):
-    list(fill(maker, lambda: TOOLS, tmp_path, number=50, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=50, seed=3, made_from=FROM))
     monkeypatch.setattr(tried_cases, "restorers", lambda: {"denoise-fast": "another"})
     with pytest.raises(TrainingError, match="other restorers than the installed ones were tried"):
         load(tmp_path)
-    list(fill(maker, lambda: TOOLS, tmp_path, number=50, seed=3))
+    list(fill(maker, lambda: TOOLS, tmp_path, number=50, seed=3, made_from=FROM))
     assert len(maker.calls) == 100
     assert len(load(tmp_path)) == 50
 
