@@ -97,6 +97,16 @@ def demand_at_least(args: argparse.Namespace, **least: int) -> None:
             raise TrainingError(f"--{flag} must be {low} or more.")
 
 
+def _measure_colorizers(args: argparse.Namespace, command: str) -> Measured:
+    demand_at_least(args, limit=1, hints=0, seed=0)
+    return colorize_eval.measure(args, command)
+
+
+def _measure_monochrome(args: argparse.Namespace, command: str) -> Measured:
+    demand_at_least(args, count=1, seed=0)
+    return monochrome_eval.measure_as_told(args, command)
+
+
 def _digits_flags(parser: argparse.ArgumentParser) -> None:
     from training.digits_eval import add_flags
 
@@ -150,14 +160,14 @@ EVALUATIONS: dict[str, Evaluation] = {
         description=f"Print a table of a colorizer and what it must beat.\n\n{colorize_eval.__doc__}",
         example="--data ../shared/data/photos --model colorize --out report.json --sheet runs/sheet.png",
         add_flags=colorize_eval.add_flags,
-        measure=colorize_eval.measure,
+        measure=_measure_colorizers,
     ),
     "monochrome": Evaluation(
         title="how often the rule for black-and-white errs",
         description=f"{monochrome_eval.__doc__}",
         example="--data ../shared/data/photos --count 2000",
         add_flags=monochrome_eval.add_flags,
-        measure=monochrome_eval.measure_as_told,
+        measure=_measure_monochrome,
     ),
     "unwatermark": Evaluation(
         title="PSNR, SSIM, RMSE and the mask's F1 and IoU of watermark removers on four sets made by seed",

@@ -33,11 +33,11 @@ Finder = Callable[[np.ndarray], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelRow:
-    """A method's mean absolute error in sigma, of 255: on flat and textured photos, and on real noise."""
+    """A method's mean absolute error in sigma, of 255: on flat and textured photos, and on real noise; None without."""
 
     method: str
-    flat: float
-    textured: float
+    flat: float | None
+    textured: float | None
     real: float | None
 
 
@@ -72,9 +72,9 @@ def measure_levels(
     return [
         LevelRow(
             method=name,
-            flat=float(np.mean(errors[name][True])),
-            textured=float(np.mean(errors[name][False])),
-            real=float(np.mean(real[name])) if pairs else None,
+            flat=_mean(errors[name][True]),
+            textured=_mean(errors[name][False]),
+            real=_mean(real[name]),
         )
         for name in finders
     ]
@@ -123,7 +123,12 @@ def measure_extremes(pictures: Sequence[Image], restorer: Restorer, *, seed: int
         found = extremes(clean, restorer.run_array(noisy, sigma=sigma_255 / 255)["restored"])
         dark += found[0]
         bright += found[1]
-    return Extremes(*(float(np.mean(part)) if part else None for part in (dark, bright)))
+    return Extremes(_mean(dark), _mean(bright))
+
+
+def _mean(errors: Sequence[float]) -> float | None:
+    """None of nothing, which JSON can say; it knows no nan."""
+    return float(np.mean(errors)) if errors else None
 
 
 def levels_markdown(rows: Sequence[LevelRow], extremes_by_model: dict[str, Extremes]) -> list[str]:
@@ -135,8 +140,9 @@ def levels_markdown(rows: Sequence[LevelRow], extremes_by_model: dict[str, Extre
         "| method | flat half | textured half | real noise |",
         "|---|---|---|---|",
         *(
-            f"| {row.method} | {row.flat:.2f} | {row.textured:.2f} | {'-' if row.real is None else f'{row.real:.2f}'} |"
+            f"| {row.method} | {' | '.join('-' if e is None else f'{e:.2f}' for e in errors)} |"
             for row in rows
+            for errors in [(row.flat, row.textured, row.real)]
         ),
     ]
     if extremes_by_model:

@@ -38,6 +38,13 @@ def test_the_error_is_the_mean_distance_from_the_true_levels(monkeypatch, make_p
     assert ten.real == pytest.approx(10 - 4, abs=1e-4)
 
 
+def test_a_single_photo_has_no_textured_half(monkeypatch):
+    monkeypatch.setattr("training.levels_eval.wavelet_level", lambda _: 0.0)
+    rows = measure_levels([Image(np.full((16, 16, 3), 128, np.uint8))], [], {}, seed=0)
+    assert (rows[0].textured, rows[0].real) == (None, None)
+    assert levels_markdown(rows, {})[-1] == f"| {rows[0].method} | {rows[0].flat:.2f} | - | - |"
+
+
 def test_only_blocks_beyond_the_limits_count_each_with_its_signed_error():
     clean = np.full((16, 24, 3), 128 / 255)
     clean[:8, :8], clean[8:, :8], clean[:8, 8:16] = 10 / 255, 15 / 255, 250 / 255
