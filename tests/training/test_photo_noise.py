@@ -169,18 +169,43 @@ def test_a_photo_is_8_bit_and_the_same_for_the_same_chance():
 
 def test_the_mix_holds_its_shares_and_tells_only_what_is_white(rng):
     clean = flat(0.5, count=20, side=16)
-    told = []
     for _ in range(50):
         pair = DenoisingMix()(clean, rng)
         sigma = pair.inputs["sigma"]
         known = sigma >= 0
         assert set(sigma[~known].tolist()) == {UNKNOWN}
-        told.append(int(known.sum()))
+        # 45 % of 20 are a whole number: nothing is left to chance.
+        assert int(known.sum()) == 9
         damage = (pair.inputs["image"] - clean).std(dim=(1, 2, 3))
         # 256 different values, in colour 768: a standard error of 4.4 %; four of these, on levels above half a level.
         torch.testing.assert_close(damage[known], sigma[known], rtol=0.18, atol=0.002)
-    # 9 of 20 with each batch's chance for the remainder.
-    assert sum(told) / len(told) == pytest.approx(9.5, abs=0.6)
+
+
+def test_what_no_whole_number_of_pictures_makes_is_left_to_chance(rng):
+    clean = flat(0.5, count=3, side=16)
+    told = [int((DenoisingMix()(clean, rng).inputs["sigma"] >= 0).sum()) for _ in range(600)]
+    assert set(told) == {1, 2}
+    # 45 % of 3 are 1.35; 600 draws have a standard error of 1.9 %: three of these.
+    assert sum(told) / len(told) == pytest.approx(1.35, abs=0.058)
+
+
+def test_of_100_files_15_lost_nothing_65_are_jpeg_once_and_20_twice(rng, monkeypatch):
+    qualities = []
+
+    def marked(image, quality, *, subsample):
+        qualities.append(quality)
+        return image + 1
+
+    monkeypatch.setattr(photo_noise, "jpeg", marked)
+    count = 4000
+    times = photo_noise.saved(torch.zeros(count, 3, 2, 2), rng).amax(dim=(1, 2, 3))
+    for number, share in ((0, 0.2 * 0.75), (1, 0.8 * 0.75 + 0.2 * 0.25), (2, 0.8 * 0.25)):
+        error = math.sqrt(share * (1 - share) / count)
+        assert float((times == number).float().mean()) == pytest.approx(share, abs=3 * error)
+    drawn = torch.cat(qualities)
+    # Low ones are rare: by a root one in 58 is below 65.
+    assert 60 <= float(drawn.min()) < 65
+    assert float(drawn.max()) == 98
 
 
 def test_a_quarter_of_the_mix_is_grey_with_the_noise_of_one_channel(rng):
