@@ -153,10 +153,13 @@ def _as_lines(result: Result, outcome: Outcome) -> list[str]:
     from restore.steps import describe
 
     target = "" if result.job.output is None else f" -> {result.job.output}"
-    lines = [f"{result.job.source_name}: {describe(outcome.planned)}{target}, {result.seconds:.1f} s"]
+    # What was taken knows the level that the denoiser found.
+    taken = {step.name: step for step in outcome.taken}
+    steps = [taken.get(step.name, step) for step in outcome.planned]
+    lines = [f"{result.job.source_name}: {describe(steps)}{target}, {result.seconds:.1f} s"]
     for step in outcome.planned:
         if step.name in outcome.left_out:
             lines.append(f"  {step.name} was left out: no model for it is installed")
-        elif step.name not in {taken.name for taken in outcome.taken}:
+        elif step.name not in taken:
             lines.append(f"  {step.name} was not needed after all")
     return lines
