@@ -93,8 +93,8 @@ colour for what went grey. It sees eight windows of the photo at full size, wher
 whole, and is told what the restorers find: the noise in each window, a mark in a view of up to 448 pixels, in a noisy
 photo without its noise too, and whether the rule for black-and-white finds colour."""
 _PLAN_FAILURES = (
-    "A fifth of the marks that the shipped remover would take off are left out.",
-    "A seventh of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
+    "A sixth of the marks that the shipped remover would take off are left out.",
+    "An eighth of the noise that is worth a step is overlooked, mostly faint noise and noise beside a mark.",
     "It sees the whole photo up to 448 px wide, the remover up to 1,024: fine marks on large photos are overlooked.",
     "Black-and-white is what it wants to colour, art or not; `--plan` says otherwise.",
     "What is worth a step depends on the restorers: with others than those that it was trained with it is less right.",
