@@ -17,6 +17,8 @@ from training.watermarks import MarkedPair, Watermark
 #: error inside it counts for as much as one that is spread over the whole. Gradients are small beside values.
 _INSIDE, _MASK, _DICE = 6.0, 1.0, 0.5
 _LINES, _GRADIENTS, _EDGES, _CLEARING = 2.0, 24.0, 1.0, 1.0
+#: Half an 8-bit level: below it the root of the squared error is round, and has a slope where there is no error.
+_ROUND = 0.5 / 255
 #: A step of the mark's light or opacity of more than two levels is an edge of it.
 _STEP = 2 / 255
 #: Under what is more opaque no contrast is left to bring back.
@@ -28,15 +30,15 @@ _SMOOTH = 64.0
 def unwatermark_loss(answers: Decomposition, pair: MarkedPair, settings: Settings) -> Tensor:
     """The loss of each sample, (N,): the picture, the photo under the mark and what it is made of, the mask.
 
-    The picture is judged by `settings.loss`; the photo under the mark, the lines, the gradients and how much clearer
-    it must become by L1, its edges by their entropy, all only inside it. Where a user's mask was given, inside is
-    that mask too.
+    The picture is judged by `settings.loss`; the photo under the mark by the root of its mean squared error, which is
+    what figures are given in, the lines, the gradients and how much clearer it must become by L1, its edges by their
+    entropy, all only inside it. Where a user's mask was given, inside is that mask too.
     """
     found = Decomposition(*(answer.float() for answer in answers))
     given = pair.inputs["mask_in"] * pair.inputs["use_mask"].view(-1, 1, 1, 1)
     inside = torch.maximum(pair.mask, given)
     losses = LOSSES[settings.loss](found.restored, pair.clean)
-    losses = losses + _INSIDE * inside_mean((found.clean - pair.clean).abs(), inside)
+    losses = losses + _INSIDE * _rounded_root(inside_mean((found.clean - pair.clean).square(), inside))
     losses = losses + _LINES * inside_mean((found.lines - pair.clean).abs(), inside)
     for gradient, true in zip((found.right, found.below), gradients(pair.clean), strict=True):
         losses = losses + _GRADIENTS / 2 * inside_mean((gradient - true).abs(), inside)
@@ -45,6 +47,11 @@ def unwatermark_loss(answers: Decomposition, pair: MarkedPair, settings: Setting
     seen = inside * (opacity < _SEEN_THROUGH).all(dim=1, keepdim=True)
     losses = losses + _CLEARING * inside_mean((found.clearing + torch.log(1 - opacity)).abs(), seen)
     return losses + _MASK * mask_entropy(found.logits, pair.mask) + _DICE * dice(found.logits, pair.mask)
+
+
+def _rounded_root(squared: Tensor) -> Tensor:
+    # sqrt(squared + _ROUND^2) - _ROUND, without the difference's rounding.
+    return squared / ((squared + _ROUND**2).sqrt() + _ROUND)
 
 
 def inside_mean(error: Tensor, mask: Tensor) -> Tensor:

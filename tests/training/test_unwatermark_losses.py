@@ -52,16 +52,25 @@ def test_the_mean_inside_a_mask_counts_only_what_is_inside():
 
 def test_a_photo_left_as_it_was_costs_its_error_inside_and_over_the_whole(pair):
     answers = right(pair)._replace(restored=pair.inputs["image"], clean=pair.inputs["image"])
-    # Half of the picture is off by 0.5: 0.25 over the whole, 0.5 inside, which counts six times.
-    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([3.25, 0.0])
+    # Half of the picture is off by 0.5: 0.25 over the whole, 0.5 inside, less half a level, which counts six times.
+    assert unwatermark_loss(answers, pair, L1).tolist() == pytest.approx([0.25 + 6 * (0.5 - 0.5 / 255), 0.0], abs=1e-4)
+
+
+def test_inside_a_large_error_counts_for_more_than_two_halves_of_it(pair):
+    all_over, in_half = (torch.zeros(2, 3, 4, 4) for _ in range(2))
+    all_over[0], in_half[0, :, :1] = 0.1, 0.2
+    both = [unwatermark_loss(right(pair)._replace(clean=pair.clean + e), pair, L1)[0] for e in (all_over, in_half)]
+    # Of the mark's two rows: 0.1 in each, or 0.2 in one, whose root of the mean square is 0.1414.
+    level = 0.5 / 255
+    assert [float(loss) / 6 for loss in both] == pytest.approx([0.1 - level, 0.1 * math.sqrt(2) - level], abs=1e-4)
 
 
 def test_what_a_user_brushed_counts_as_inside(pair):
     told = {**pair.inputs, "mask_in": torch.ones(2, 1, 4, 4), "use_mask": torch.tensor([0.0, 1.0])}
     answers = right(pair)._replace(clean=pair.clean + torch.tensor([0.0, 0.3]).view(2, 1, 1, 1))
     losses = unwatermark_loss(answers, dataclasses.replace(pair, inputs=told), L1)
-    # Six times 0.3.
-    assert losses.tolist() == pytest.approx([0.0, 1.8])
+    # Six times 0.3, less half a level.
+    assert losses.tolist() == pytest.approx([0.0, 6 * (0.3 - 0.5 / 255)], abs=1e-4)
 
 
 def test_lines_and_gradients_cost_what_they_are_off_inside(pair):
