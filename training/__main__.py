@@ -15,7 +15,7 @@ from typing import Any
 from restore.errors import RestoreError
 from training import TrainingError
 from training import settings as settings_module
-from training.evaluations import EVALUATIONS, demand_at_least
+from training.evaluations import EVALUATIONS, demand_at_least, measured_weights
 from training.recipes import ALIASES, OTHER_ALIASES, OTHERS, RECIPES, find_network, find_recipe
 
 _RUNS = Path("runs")
@@ -381,11 +381,14 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
 
 def _eval(args: argparse.Namespace) -> None:
     _set_threads(args.threads)
+    # Before measuring: the files may have changed when it is done.
+    weights = measured_weights(args) if args.out else {}
     report = EVALUATIONS[args.task].measure(args, shlex.join(["python", "-m", "training", *args.words]))
     print(report.to_markdown())
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(report.to_json(), "utf-8")
+        plain = json.loads(report.to_json()) | {"weights": weights}
+        args.out.write_text(json.dumps(plain, indent=2) + "\n", "utf-8")
 
 
 def _add_marks(parser: argparse.ArgumentParser) -> None:
@@ -475,7 +478,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     _describe(
         parser,
         "Export a checkpoint to ONNX, checked against torch. With --publish it goes into restore/weights,\n"
-        "if the figures of a report (eval --out, of the exported file) beat those of the file there.",
+        "if the figures of a report (eval --out, of the file that was exported from it) beat those of the file\n"
+        "there, measured on the same data.",
         "export denoise runs/denoise-fast/best.pt --out runs/export",
     )
     choices = [*RECIPES, *ALIASES, *OTHERS, *OTHER_ALIASES]
@@ -485,6 +489,10 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=_RUNS / "export", metavar="DIR", help=f"(default: {_RUNS / 'export'})"
     )
     parser.add_argument("--publish", type=Path, metavar="REPORT", help="the report.json of eval --out")
+    parser.add_argument(
+        "--measured-otherwise", action="store_true",
+        help="publish figures of other data or other names than those of the file there: the two are not compared",
+    )  # fmt: skip
     parser.add_argument(
         "--data", default="not stated", metavar="TEXT", help="what it was trained on, for people (default: not stated)"
     )
@@ -504,7 +512,11 @@ def _export(args: argparse.Namespace) -> None:
 
     if args.publish:
         published = published_figures(args.publish, name)
-        print(publish_checkpoint(args.checkpoint, BUNDLED, published=published, data=args.data, cards=_CARDS))
+        path = publish_checkpoint(
+            args.checkpoint, BUNDLED, published=published, data=args.data, cards=_CARDS,
+            compared=not args.measured_otherwise,
+        )  # fmt: skip
+        print(path)
     else:
         print(export_checkpoint(args.checkpoint, args.out, data=args.data))
 

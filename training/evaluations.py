@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from restore import store
+from restore.session import Session
 from training import TrainingError, colorize_eval, monochrome_eval, unwatermark_eval
+from training.weights import weights_digest
 
 
 class Measured(Protocol):
@@ -28,6 +32,10 @@ class Evaluation:
     example: str
     add_flags: Callable[[argparse.ArgumentParser], None]
     measure: Callable[[argparse.Namespace, str], Measured]
+    #: The flags that decide what all published figures are of; those that a figure's name tells, as a sigma, do not.
+    decisive: tuple[str, ...]
+    #: The flags that say of how many pictures the figures are whose names end as they do: --clwd of "psnr/clwd".
+    counts: tuple[str, ...] = ()
 
 
 def _denoise_flags(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +162,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/test/CBSD68 --model denoise-fast --baselines nlm --out report.json",
         add_flags=_denoise_flags,
         measure=_measure_denoisers,
+        decisive=("data", "seed", "limit", "every"),
     ),
     "colorize": Evaluation(
         title="PSNR, CIEDE2000 and colourfulness of a colorizer, with hints and without",
@@ -161,6 +170,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/photos --model colorize --out report.json --sheet runs/sheet.png",
         add_flags=colorize_eval.add_flags,
         measure=_measure_colorizers,
+        decisive=("data", "split", "strength", "seed", "limit"),
     ),
     "monochrome": Evaluation(
         title="how often the rule for black-and-white errs",
@@ -168,6 +178,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/photos --count 2000",
         add_flags=monochrome_eval.add_flags,
         measure=_measure_monochrome,
+        decisive=("data", "count", "seed"),
     ),
     "unwatermark": Evaluation(
         title="PSNR, SSIM, RMSE and the mask's F1 and IoU of watermark removers on four sets made by seed",
@@ -175,6 +186,8 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/photos --marks ../shared/data --baselines --out report.json",
         add_flags=unwatermark_eval.add_flags,
         measure=unwatermark_eval.measure,
+        decisive=("data", "marks", "split", "megapixels"),
+        counts=("clwd", "hard", "large", "sent", "unmarked"),
     ),
     "classify": Evaluation(
         title="digits read right, as numbers and as picture files",
@@ -183,6 +196,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data/mnist --model runs/export/classify-fast.onnx --out report.json",
         add_flags=_digits_flags,
         measure=_measure_digits,
+        decisive=("data", "limit"),
     ),
     "reproduce": Evaluation(
         title="an autoencoder's code against JPEG, and whether its error tells photos from other pictures",
@@ -191,6 +205,7 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data --model runs/export/reproduce-fast.onnx --out report.json",
         add_flags=_reproduce_flags,
         measure=_measure_reproductions,
+        decisive=("data", "limit", "seed"),
     ),
     "plan": Evaluation(
         title="plans that are right, harm to clean photos, and what a plan costs against the best order",
@@ -199,5 +214,45 @@ EVALUATIONS: dict[str, Evaluation] = {
         example="--data ../shared/data --model runs/export/plan-fast.onnx --out report.json",
         add_flags=_plan_flags,
         measure=_measure_plans,
+        decisive=("data", "number", "clean", "seed"),
     ),
 }
+
+
+def conditions(command: str, figures: Iterable[str]) -> dict[str, str]:
+    """What the figures of these names were measured on, by flag, of the command of an evaluation.
+
+    Folders count by their names alone, wherever they lie. A command that this version does not know is its own
+    condition.
+    """
+    try:
+        words = shlex.split(command)
+        evaluation = EVALUATIONS[words[4]]
+        parser = _Parser(add_help=False)
+        evaluation.add_flags(parser)
+        for flag in ("--threads", "--out"):
+            parser.add_argument(flag)
+        told = vars(parser.parse_args(words[5:]))
+    except (ValueError, LookupError):
+        return {"command": command}
+    counted = [flag for flag in evaluation.counts if any(figure.endswith(f"/{flag}") for figure in figures)]
+    values = {flag: told[flag] for flag in (*evaluation.decisive, *counted)}
+    return {flag: value.name if isinstance(value, Path) else str(value) for flag, value in values.items()}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises ValueError where others end the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def measured_weights(args: argparse.Namespace) -> dict[str, str]:
+    """By the names that figures are published under: the digest of the weights of each model that is to be measured.
+
+    Of two models of one name it is the last one's, as the figures are. A checkpoint has no figures to publish.
+    """
+    named = getattr(args, "model", ()) or (args.task if "model" in args and args.model is None else ())
+    names = [named] if isinstance(named, str) else named
+    paths = [store.find(name) for name in names if not name.endswith(".pt")]
+    return {Session(path, device="cpu").spec.name: weights_digest(path) for path in paths}

@@ -22,6 +22,7 @@ from restore.layers import LAYERS_KEY, to_json
 from restore.session import Session
 from training import TrainingError
 from training.cards import model_card
+from training.evaluations import conditions
 from training.graphs import (
     exported,
     fixed,
@@ -36,7 +37,7 @@ from training.layer_list import layers_of
 from training.loop import load_network
 from training.recipes import NetworkRecipe, find_network
 from training.tables import Published
-from training.weights import holds
+from training.weights import holds, weights_digest
 
 #: In values of 1, or of the largest that there can be where that is more.
 _TOLERANCE = 1e-4
@@ -100,35 +101,76 @@ def export_checkpoint(
 
 
 def publish_checkpoint(
-    checkpoint: Path, folder: Path, *, published: Published, data: str = "not stated", cards: Path | None = None
+    checkpoint: Path,
+    folder: Path,
+    *,
+    published: Published,
+    data: str = "not stated",
+    cards: Path | None = None,
+    compared: bool = True,
 ) -> Path:
     """Export into `folder` and enter the file into its manifest, if its figures beat the published one's.
 
-    The figures that both have must rise on average, each in shares of the old one (decibels and shares of pictures
-    have no common unit), unless the weights are the same and were measured again; a file that this version cannot open
-    any more is replaced in any case. The model's card goes into the file and to `cards/NAME.md`. Raises ExportError if
-    the figures are no better.
+    Every figure of the old file must be there, measured on the same data, and together they must rise: each in shares
+    of the old one (decibels and shares of pictures have no common unit). They need not rise where the weights are the
+    same and were measured again; a file that this version cannot open any more is replaced in any case, and any file
+    where `compared` is false. The model's card goes into the file and to `cards/NAME.md`. Raises ExportError if
+    the figures are no better, cannot be compared, or are not those of the checkpoint's weights.
     """
-    figures = published.figures
     network, state = load_network(checkpoint)
-    name = find_network(state["recipe"]).name
+    recipe = find_network(state["recipe"])
+    name = recipe.name
     old = next((e for e in store.entries() if e.name == name and e.path.parent == folder), None)
-    before: Mapping[str, float] = old.about.get("figures", {}) if old and _opens(old.path) else {}
-    shared = sorted(before.keys() & figures.keys())
-    gain = sum((figures[key] - before[key]) / max(abs(before[key]), _TOLERANCE) for key in shared)
-    if shared and gain <= 0 and not (old and holds(old.path, network)):
-        raise ExportError(
-            f"{name} is not published: its figures ({_shown(figures, shared)}) do not beat the old ones "
-            f"({_shown(before, shared)})."
-        )
-    path = export_checkpoint(checkpoint, folder, published=published, data=data)
-    recipe = find_network(name)
-    about = {"licence": LICENCE, "figures": figures, "measured_with": published.command}
+    if old and compared and _opens(old.path):
+        _demand_better(name, published, old, measured_again=holds(old.path, network))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        made = export_checkpoint(checkpoint, Path(aside), published=published, data=data)
+        _demand_measured(made, published)
+        path = made.replace(folder / made.name)
+    about = {"licence": LICENCE, "figures": published.figures, "measured_with": published.command}
     store.publish(folder, name, task=recipe.task, tier=recipe.tier, about=about)
     if cards:
         cards.mkdir(parents=True, exist_ok=True)
         (cards / f"{name}.md").write_text(Session(path, device="cpu").card, "utf-8")
     return path
+
+
+def _demand_better(name: str, published: Published, old: store.Entry, *, measured_again: bool) -> None:
+    """Raise ExportError unless the figures can be compared with the old ones, and beat them or are of the same file."""
+    figures, before, measured_with = published.figures, old.about.get("figures", {}), old.about.get("measured_with", "")
+    way_out = "To compare nothing: --measured-otherwise."
+    if missing := sorted(before.keys() - figures.keys()):
+        raise ExportError(
+            f"{name} is not published: the report lacks {', '.join(missing)}, figures of the old file, from: "
+            f"{measured_with}. {way_out}"
+        )
+    then, now = (conditions(command, before) for command in (measured_with, published.command))
+    if before and then != now:
+        differing = [flag for flag in then | now if then.get(flag) != now.get(flag)]
+        texts = [f"{flag} {now.get(flag, 'not stated')}, before {then.get(flag, 'not stated')}" for flag in differing]
+        raise ExportError(f"{name} is not published: it was measured otherwise ({'; '.join(texts)}). {way_out}")
+    shared = sorted(before)
+    gain = sum((figures[key] - before[key]) / max(abs(before[key]), _TOLERANCE) for key in shared)
+    if shared and gain <= 0 and not measured_again:
+        raise ExportError(
+            f"{name} is not published: its figures ({_shown(figures, shared)}) do not beat the old ones "
+            f"({_shown(before, shared)})."
+        )
+
+
+def _demand_measured(path: Path, published: Published) -> None:
+    """Raise ExportError unless the figures are those of the file's weights."""
+    if not published.weights:
+        raise ExportError(
+            f"{path.stem} is not published: the report does not say which weights it measured. Measure again: "
+            f"{published.command}"
+        )
+    if published.weights != weights_digest(path):
+        raise ExportError(
+            f"{path.stem} is not published: the report is of other weights than the checkpoint's. Export the "
+            "checkpoint, and measure that file."
+        )
 
 
 def _opens(path: Path) -> bool:

@@ -164,13 +164,17 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 
 class Published(NamedTuple):
-    """What a file says of its quality: figures by name ("psnr/25"), the higher the better; command; tables."""
+    """What a file says of its quality: figures by name ("psnr/25"), the higher the better; command; tables.
+
+    `weights` is what `training.weights.weights_digest` says of the file that was measured; empty in older reports.
+    """
 
     figures: dict[str, float]
     command: str
     tables: str
     #: Further entries for the file's metadata.
     texts: Mapping[str, str] = MappingProxyType({})
+    weights: str = ""
 
 
 def published_figures(report: Path, name: str) -> Published:
@@ -183,8 +187,9 @@ def published_figures(report: Path, name: str) -> Published:
         figures: dict[str, float] | None = plain["published"].get(name)
         command, tables = str(plain["command"]), str(plain["markdown"])
         texts = {str(key): str(text) for key, text in plain.get("texts", {}).items()}
+        weights = str(plain.get("weights", {}).get(name, ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(f"{report}: not a report of python -m training eval --out ({error!r})") from None
     if figures is None:
         raise TrainingError(f"{report}: no figures of {name}. Evaluate the exported .onnx file first.")
-    return Published(figures, command, re.sub(rf"[^| ]*{name}\.onnx", name, tables), texts)
+    return Published(figures, command, re.sub(rf"[^| ]*{name}\.onnx", name, tables), texts, weights)

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from restore import store
 from training.__main__ import main
 from training.data import Member, pack, read_shards
+from training.weights import weights_digest
 
 QUICK = ["--patches", "16", "--pixels", "256", "--precision", "float32", "--device", "cpu"]
 
@@ -87,7 +89,28 @@ def test_eval_prints_a_table_and_writes_json(photo_folder, tiny_denoiser, tmp_pa
     shown = capsys.readouterr()
     assert "| method | sigma 25 | s a picture |" in shown.out
     assert shown.out.count(f"| {tiny_denoiser}, blind |") == 2
-    assert json.loads(out.read_text())["command"].startswith("python -m training eval denoise --data ")
+    plain = json.loads(out.read_text())
+    assert plain["command"].startswith("python -m training eval denoise --data ")
+    assert plain["weights"] == {"denoise-fast": weights_digest(tiny_denoiser)}
+
+
+def test_what_was_exported_and_measured_is_published_and_nothing_else(
+    photo_folder, tiny_checkpoint, tiny_denoiser, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, "BUNDLED", tmp_path / "shelf")
+    monkeypatch.delenv("RESTORE_MODELS", raising=False)
+    measure = f"eval denoise --data {photo_folder}/large --limit 1 --sigma 25 --out report.json --model"
+    publish = f"export denoise {tiny_checkpoint} --publish report.json --data drawings"
+    assert main([*measure.split(), str(tiny_checkpoint), str(tiny_denoiser)]) == 0
+    assert main(publish.split()) == 0
+    assert main([*measure.replace("--limit 1", "--limit 2").split(), str(tiny_denoiser)]) == 0
+    capsys.readouterr()
+    assert main(publish.split()) == 2
+    assert "measured otherwise (limit 2, before 1)" in capsys.readouterr().err
+    assert main([*publish.split(), "--measured-otherwise"]) == 0
+    (entry,) = store.entries()
+    assert "--limit 2" in entry.about["measured_with"]
 
 
 def test_export_writes_the_file_and_prints_its_path(tiny_checkpoint, tmp_path, capsys):

@@ -10,7 +10,8 @@ from models.denoiser import ResidualDenoiser
 from training import TrainingError
 from training.export import export_checkpoint
 from training.loop import load_network
-from training.weights import start_from
+from training.tables import Published
+from training.weights import start_from, weights_digest
 
 #: What `tiny_checkpoint` has.
 SMALL = {"channels": (8, 12), "blocks": (1, 1)}
@@ -51,6 +52,19 @@ def test_an_exported_file_gives_the_weights_back(tiny_checkpoint, tmp_path):
     expected = load_network(tiny_checkpoint)[0].state_dict()
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=2**-11)
+
+
+def test_a_digest_is_of_the_weights_whatever_else_the_file_says(tiny_checkpoint, make_checkpoint, tmp_path):
+    other = make_checkpoint("denoise", std=0.1001, stem=2, channels=(8, 12), blocks=(1, 1))
+    said = Published({"psnr/25": 30.0}, "eval", "| tables |")
+    files = [
+        export_checkpoint(tiny_checkpoint, tmp_path / "a"),
+        export_checkpoint(tiny_checkpoint, tmp_path / "b", published=said, data="others"),
+        export_checkpoint(other, tmp_path / "c"),
+    ]
+    first, again, changed = map(weights_digest, files)
+    assert first == again != changed
+    assert files[0].read_bytes() != files[1].read_bytes()
 
 
 @pytest.mark.parametrize("exported", [False, True])
