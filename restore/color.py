@@ -78,19 +78,20 @@ def luma_of(pixels: np.ndarray, luminance: np.ndarray | None = None) -> Floats:
     that are not sRGB: see `restore.formats.profiles.luminance`.
     """
     luma = np.empty(pixels.shape[:2], np.float32)
+    tables = None if luminance is None else luminance.astype(np.float32)
     for top in range(0, len(luma), ROWS):
         strip = slice(top, top + ROWS)
-        luma[strip] = 116 * _root(_luminance(pixels[strip], luminance)) - 16
+        luma[strip] = 116 * _root(_luminance(pixels[strip], tables)) - 16
     return luma
 
 
-def _luminance(pixels: np.ndarray, tables: np.ndarray | None) -> Floats:
+def _luminance(pixels: np.ndarray, tables: Floats | None) -> Floats:
     """Relative luminance of one strip, (H, W)."""
     if tables is None:
         return _mix(_RELATIVE_OF_RGB[1], _linear_planes(pixels))
     planes = [pixels] * len(tables) if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
     total = np.zeros(pixels.shape[:2], np.float32)
-    for table, plane in zip(tables.astype(np.float32), planes, strict=True):
+    for table, plane in zip(tables, planes, strict=True):
         total += table.take(plane)
     return total
 

@@ -93,7 +93,7 @@ class Planner(Model):
         steps = zip(names, sigmas, strict=True)
         most = 1.0 if self._denoiser is None else self._denoiser.spec.param("sigma").max
         # Each dot of a scan in black and white without grey looks like noise; no denoiser touches it.
-        without = {"denoise"} if has_two_levels(image.pixels) else set()
+        without = {"denoise"} if "denoise" in names and has_two_levels(image.pixels) else set()
         return tuple(
             (name, min(sigma, most) if name == "denoise" else None)
             for name, sigma in itertools.takewhile(lambda step: step[0] != END, steps)
