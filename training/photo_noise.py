@@ -19,8 +19,8 @@ from training.jpeg import jpeg
 
 #: Side in pixels of the windows in which the noise's true level is taken.
 _WINDOW = 16
-#: The share of the batches with the noise of photos that is softened first.
-_SOFTENED = 0.65
+#: The shares of the batches with the noise of photos that are softened, or shrunk, first.
+_SOFTENED, _SHRUNK = 0.65, 0.175
 #: What the network is told where the noise is of unknown kind and strength.
 UNKNOWN = -1.0
 
@@ -32,7 +32,8 @@ class DenoisingMix:
     Of the pictures `told` have unclipped white noise of a level that the network is told, uniform
     in [`low`, `high`]; `blind` the same untold, half of them clipped and rounded to 8 bit as a
     file would be; the rest the noise of a photo, untold, and two in three of the batches of these
-    are softened first. Of those `untouched` stay as they are, so that fine texture is not taken for noise.
+    are softened first, some shrunk. Of those `untouched` stay as they are, every second batch's shrunk, so that
+    fine texture is not taken for noise.
     Each picture is as likely as `grey` to be black-and-white: then its noise is the same in all three
     channels. Of those that are told nothing as many as `toned` have a tone, as sepia, which picture and noise share.
     """
@@ -41,7 +42,7 @@ class DenoisingMix:
     high: float = 75 / 255
     told: float = 0.45
     blind: float = 0.15
-    untouched: float = 0.08
+    untouched: float = 0.1
     grey: float = 0.25
     toned: float = 0.3
 
@@ -51,8 +52,8 @@ class DenoisingMix:
         turn = float(torch.rand((), device=clean.device, generator=rng))
         first, second = int(count * self.told + turn), int(count * (self.told + self.blind) + turn)
         sigma = torch.rand(second, device=clean.device, generator=rng) * (self.high - self.low) + self.low
-        clean = torch.cat((clean[:second], softened(clean[second:], rng)))
         last = max(second, count - int(count * self.untouched + turn))
+        clean = torch.cat((clean[:second], _resized(clean, second, last, rng)))
         shot = photo_noise(clean[second:last], rng)
         noisy = torch.cat((add_gaussian_noise(clean[:second], sigma, rng), shot, clean[last:]))
         chance = torch.rand(2, count, 1, 1, 1, device=clean.device, generator=rng)
@@ -87,18 +88,43 @@ def _greyed(clean: Tensor, noisy: Tensor, tones: Tensor, *, chosen: Tensor, whit
     return clean, clean + torch.where(chosen, plain * tones, noise)
 
 
+def _resized(clean: Tensor, first: int, last: int, rng: torch.Generator) -> Tensor:
+    """The batch from `first` on: up to `last`, where noise comes, softened, shrunk or not; the rest shrunk or not."""
+    draw = torch.rand(2, device=clean.device, generator=rng).tolist()
+    photos, untouched = clean[first:last], clean[last:]
+    if draw[0] < _SOFTENED:
+        photos = softened(photos, rng)
+    elif draw[0] < _SOFTENED + _SHRUNK:
+        photos = shrunk(clean, len(photos), rng)
+    if draw[1] < 0.5:
+        untouched = shrunk(clean, len(untouched), rng)
+    return torch.cat((photos, untouched))
+
+
+def shrunk(clean: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """`count` pictures as large as these, each of 2 x 2 or 3 x 3 of them, shrunk and side by side.
+
+    (N, 3, H, W) -> (count, 3, H, W). Grass becomes as fine as noise then, as sand is in other photos, and is no noise.
+    """
+    height, width = clean.shape[-2:]
+    side = 2 + int(torch.randint(2, (), device=clean.device, generator=rng))
+    chosen = torch.randint(len(clean), (count, side, side), device=clean.device, generator=rng)
+    sheet = clean[chosen].permute(0, 3, 1, 4, 2, 5).reshape(count, 3, side * height, side * width)
+    return F.interpolate(sheet, size=(height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
 def softened(clean: Tensor, rng: torch.Generator) -> Tensor:
-    """Two calls in three: a part of each picture, enlarged 1.2 to 4 times to the size of the whole.
+    """A part of each picture, enlarged 1.2 to 4 times to the size of the whole: (N, 3, H, W), as before.
 
     A camera's files are soft at their full size, where their noise is; photos for training were shrunk.
     """
-    draw = torch.rand(4, device=clean.device, generator=rng).tolist()
-    if draw[0] > _SOFTENED or len(clean) == 0:
+    if len(clean) == 0:
         return clean
+    draw = torch.rand(3, device=clean.device, generator=rng).tolist()
     height, width = clean.shape[-2:]
-    scale = 1.2 * (4 / 1.2) ** draw[1]
+    scale = 1.2 * (4 / 1.2) ** draw[0]
     rows, columns = max(2, round(height / scale)), max(2, round(width / scale))
-    top, left = int(draw[2] * (height - rows + 1)), int(draw[3] * (width - columns + 1))
+    top, left = int(draw[1] * (height - rows + 1)), int(draw[2] * (width - columns + 1))
     part = clean[..., top : top + rows, left : left + columns]
     return F.interpolate(part, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
 

@@ -216,7 +216,7 @@ def test_a_quarter_of_the_mix_is_grey_with_the_noise_of_one_channel(rng):
     # 400 draws: a standard error of 2.2 %; three of these.
     assert float(grey.float().mean()) == pytest.approx(0.25, abs=0.066)
     torch.testing.assert_close(pair.clean[grey], torch.full_like(pair.clean[grey], 0.5370), atol=1e-4, rtol=0)
-    assert torch.equal(pair.clean[~grey], clean[~grey])
+    torch.testing.assert_close(pair.clean[~grey], clean[~grey], atol=1e-5, rtol=0)
     # JPEG leaves a grey picture grey to a level.
     assert float((image - image[:, :1])[grey].abs().max()) <= 1.5 / 255
     white = grey & (sigma > 0.01)
@@ -275,19 +275,57 @@ def test_the_mixs_level_of_white_noise_is_its_sigma(rng):
     torch.testing.assert_close(pair.level, sigma, rtol=0.13, atol=1e-4)
 
 
-def test_some_photos_are_softened_and_the_truth_with_them():
+def checkerboard(count: int = 4) -> torch.Tensor:
+    """Squares of one pixel, black and white: as fine as a picture can be."""
     checks = torch.arange(32) % 2 * 1.0
-    clean = (checks[:, None] + checks[None]).remainder(2).expand(4, 3, 32, 32)
-    softer = [photo_noise.softened(clean, torch.Generator().manual_seed(seed)) for seed in range(40)]
-    assert {picture.shape for picture in softer} == {clean.shape}
-    kept = sum(torch.equal(picture, clean) for picture in softer)
-    assert 10 < kept < 30
-    # Checks of single pixels, enlarged, are no longer black beside white.
-    steps = [float(p.diff(dim=3).abs().mean()) for p in softer if not torch.equal(p, clean)]
-    assert max(steps) < 0.9
+    return (checks[:, None] + checks[None]).remainder(2).expand(count, 3, 32, 32)
+
+
+def test_a_softened_picture_is_a_part_of_it_enlarged(rng):
+    clean = checkerboard()
+    softer = photo_noise.softened(clean, rng)
+    assert softer.shape == clean.shape
+    # Enlarged, they are no longer black beside white.
+    assert float(softer.diff(dim=3).abs().mean()) < 0.9
+
+
+def test_a_shrunk_picture_is_others_of_the_batch_side_by_side():
+    grey = torch.tensor([0.2, 0.4, 0.6, 0.8])
+    clean = grey.view(4, 1, 1, 1).expand(4, 3, 36, 36)
+    sides = set()
+    for seed in range(10):
+        sheets = photo_noise.shrunk(clean, 5, torch.Generator().manual_seed(seed))
+        assert sheets.shape == (5, 3, 36, 36)
+        # Away from the lines between them, at halves or thirds.
+        middles = sheets[..., [6, 18, 30], :][..., [6, 18, 30]]
+        corners = middles[..., ::2, ::2].flatten()
+        torch.testing.assert_close(
+            (corners[:, None] - grey).abs().min(dim=1).values, torch.zeros(60), atol=2e-3, rtol=0
+        )
+        steps = sheets.diff(dim=3).abs().mean(dim=(0, 1, 2))
+        sides.add("halves" if steps[17] > steps[11] else "thirds")
+    assert sides == {"halves", "thirds"}
+
+
+def test_what_is_shrunk_is_finer():
+    stripes = 0.5 + 0.3 * (torch.arange(48) // 6 % 2 * 2 - 1).float().expand(2, 3, 48, 48)
+    finer = photo_noise.shrunk(stripes, 3, torch.Generator().manual_seed(0))
+    assert float(finer.diff(dim=3).abs().mean()) > 1.5 * float(stripes.diff(dim=3).abs().mean())
+
+
+def test_some_batches_are_softened_or_shrunk_and_the_truth_with_them():
+    clean = checkerboard()
     pair = DenoisingMix(told=0.0, blind=0.0)
     truths = [pair(clean, torch.Generator().manual_seed(seed)).clean for seed in range(40)]
-    assert any(not torch.equal(truth, clean) for truth in truths)
+    kept = sum(torch.equal(truth[:3], clean[:3]) for truth in truths)
+    assert 1 <= kept < 15
+
+
+def test_untouched_pictures_are_shrunk_in_half_of_the_batches():
+    clean = checkerboard()
+    pair = DenoisingMix(told=0.0, blind=0.0, untouched=1.0, grey=0.0)
+    truths = [pair(clean, torch.Generator().manual_seed(seed)).clean for seed in range(40)]
+    assert 10 < sum(torch.equal(truth, clean) for truth in truths) < 30
 
 
 def test_the_mix_takes_a_single_picture_too(rng):
