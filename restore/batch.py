@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -151,33 +150,17 @@ def run_each(
 
 
 def _save_both(job: Job, source: Path | bytes, image: Image, restored: Restored, mask: Path | None) -> Saved:
-    """The answer and, where it has a place, its mask: both or neither. Raises WriteFailed."""
+    """The answer and, where it has a place, its mask: both or neither. Raises WriteFailed.
+
+    The mask appears first. Where a run is stopped between the two, a mask is there without its picture, as the next
+    run with --skip-existing expects; a picture without its mask would count as done.
+    """
     if mask is None:
         return save(job, source, image, restored)
-    assert restored.mask is not None
+    shape = restored.mask
+    assert shape is not None
     _refuse_newcomer(mask, may_replace=job.overwrite or job.resumes)
-    with _in_waiting(mask) as part:
-        write(Image(restored.mask), part, format=format_for(mask))
-        return save(job, source, image, restored)
-
-
-@contextmanager
-def _in_waiting(path: Path) -> Iterator[Path]:
-    """The name of a file to write that becomes `path` at the end, or leaves no trace."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    made = [folder for folder in path.parents if not os.path.exists(folder)]
-    try:
-        yield part
-        part.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink()
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-        if isinstance(error, WriteFailed):
-            raise WriteFailed(str(error).replace(str(part), str(path))) from error
-        raise
+    return save(job, source, image, restored, beside=lambda: write(Image(shape), mask, format=format_for(mask)))
 
 
 def _refuse_newcomer(path: Path, *, may_replace: bool) -> None:
@@ -185,8 +168,15 @@ def _refuse_newcomer(path: Path, *, may_replace: bool) -> None:
         raise WriteFailed(f"{path}: came into being while the picture was restored. It was not replaced.")
 
 
-def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> Saved:
-    """Put the answer where the job says. Raises WriteFailed."""
+def save(
+    job: Job,
+    source: Path | bytes,
+    image: Image,
+    restored: Restored,
+    *,
+    beside: Callable[[], None] = lambda: None,
+) -> Saved:
+    """Put the answer where the job says, and what `beside` writes with it, as `write` does. Raises WriteFailed."""
     if job.output is None:
         kind = "PNG" if image.format in _READ_ONLY else image.format
     else:
@@ -195,13 +185,15 @@ def save(job: Job, source: Path | bytes, image: Image, restored: Restored) -> Sa
     if not restored.changed(image) and kind == image.format:
         if job.output is None:
             _write_output(source if isinstance(source, bytes) else source.read_bytes())
+            beside()
         else:
-            copy(source, job.output)
+            copy(source, job.output, beside=beside)
         return Saved(copied=True, notes=(*image.notes, _COPIED) if image.notes else ())
     if job.output is None:
         _write_output(encode(restored.image, kind))
+        beside()
     else:
-        write(restored.image, job.output)
+        write(restored.image, job.output, beside=beside)
     converted = () if restored.changed(image) else (f"converted from {image.format} to {kind}",)
     return Saved(copied=False, notes=restored.image.notes + losses(restored.image, kind) + converted)
 

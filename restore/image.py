@@ -11,7 +11,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,26 +150,39 @@ def probe_size(source: str | Path | bytes | BinaryIO) -> tuple[int, int]:
         return _size(file, _recognise(file))
 
 
-def write(image: Image, path: str | Path, *, format: str | None = None) -> None:  # noqa: A002
+def write(
+    image: Image,
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    beside: Callable[[], None] = lambda: None,
+) -> None:
     """Write a picture, whole or not at all; missing folders are made. An existing file is replaced.
 
-    `format` None: what the suffix says. Raises BadOption if there is no such format and WriteFailed for the rest.
+    `format` None: what the suffix says. `beside` is called once the file is complete, just before it appears, and
+    writes what belongs to it: what it raises goes on to the caller, and no file appears. Raises BadOption if there is
+    no such format and WriteFailed for the rest.
     """
     path = Path(path)
     kind = format_for(path) if format is None else _known_format(format)
-    with _write_explained(path), _whole_or_nothing(path) as file:
-        _check_limits(image, kind)
-        _encode_into(image, kind, file)
+    with _whole_or_nothing(path) as file:
+        with _write_explained(path):
+            _check_limits(image, kind)
+            _encode_into(image, kind, file)
+            _flush(file)
+        beside()
 
 
-def copy(source: Path | bytes, path: Path) -> None:
-    """Put the same bytes into another file, whole or not at all; missing folders are made. Raises WriteFailed."""
-    with (
-        _write_explained(path),
-        io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as origin,
-        _whole_or_nothing(path) as file,
-    ):
-        shutil.copyfileobj(origin, file)
+def copy(source: Path | bytes, path: Path, *, beside: Callable[[], None] = lambda: None) -> None:
+    """Put the same bytes into another file as `write` does, whole or not at all. Raises WriteFailed."""
+    with _whole_or_nothing(path) as file:
+        with (
+            _write_explained(path),
+            io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as origin,
+        ):
+            shutil.copyfileobj(origin, file)
+            _flush(file)
+        beside()
 
 
 def encode(image: Image, format: str) -> bytes:  # noqa: A002
@@ -342,25 +355,37 @@ def _check_limits(image: Image, kind: str) -> None:
 
 @contextmanager
 def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
-    """A file to fill that takes the place of `path` at the end, or leaves no trace."""
+    """A file to fill that takes the place of `path` at the end, or leaves no trace; raises WriteFailed."""
     made: list[Path] = []
+    file: BinaryIO | None = None
     # Named by chance and not after the picture: two writers must not share it, and a long name must not grow longer.
     part = path.parent / f".{secrets.token_hex(8)}.part"
     try:
-        made += [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        with _write_explained(path):
+            made += [folder for folder in path.parents if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = part.open("xb")
+        yield file
+        with _write_explained(path):
+            file.close()
+            part.replace(path)
     except BaseException:
+        # What still waits to be written may be what could not be.
+        with suppress(OSError):
+            if file:
+                file.close()
         with suppress(OSError):
             part.unlink()
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _flush(file: BinaryIO) -> None:
+    """Bring what was written to the disk: a name given before that could be one of an empty file after a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextmanager

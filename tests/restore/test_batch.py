@@ -540,9 +540,10 @@ def masked(image: Image, tick: Callable[[float], None]) -> Restored:
     return Restored(image.with_pixels(255 - image.pixels), {}, mask=np.zeros(image.pixels.shape[:2], np.uint8))
 
 
+@pytest.mark.parametrize("which", [1, 2], ids=["picture", "mask"])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), MemoryError(), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("old", [True, False], ids=["old mask", "no mask"])
-def test_a_picture_that_is_not_written_leaves_the_mask_as_it_was(make, monkeypatch, error, old):
+def test_a_picture_or_mask_that_is_not_written_leaves_all_as_it_was(make, monkeypatch, error, old, which):
     write(NOISY, Path("a.png"))
     if old:
         make("masks/a.png")
@@ -551,8 +552,8 @@ def test_a_picture_that_is_not_written_leaves_the_mask_as_it_was(make, monkeypat
 
     def fail(file: int) -> None:
         synced.append(file)
-        # After the mask the picture.
-        if len(synced) == 2:
+        # After the picture the mask.
+        if len(synced) == which:
             raise error
 
     monkeypatch.setattr(os, "fsync", fail)
@@ -568,13 +569,34 @@ def test_a_mask_that_cannot_be_written_is_named_as_the_user_does(make, monkeypat
     write(NOISY, Path("a.png"))
     jobs = plan(["a.png"], "out.png", suffix="")
 
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    synced: list[int] = []
+
+    def full(file: int) -> None:
+        synced.append(file)
+        if len(synced) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     (result,) = run_each(jobs, masked, masks={jobs[0]: Path("mask.png")})
     assert result.error == "mask.png: the disk is full. Make room, or write to another disk."
     assert [path.name for path in Path().iterdir()] == ["a.png"]
+
+
+def test_a_mask_appears_before_its_picture(make, monkeypatch):
+    # A picture alone counts as done, and its mask would never come.
+    write(NOISY, Path("a.png"))
+    jobs = plan(["a.png"], "out.png", suffix="")
+    appeared = []
+    replace = Path.replace
+
+    def watched(part: Path, target: Path) -> Path:
+        appeared.append(target.name)
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    (result,) = run_each(jobs, masked, masks={jobs[0]: Path("mask.png")})
+    assert result.status == "done"
+    assert appeared == ["mask.png", "out.png"]
 
 
 def test_an_interrupted_run_keeps_what_is_done_and_leaves_nothing_half_written(make, restorer, monkeypatch):
