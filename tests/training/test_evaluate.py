@@ -15,8 +15,9 @@ from PIL import Image as PillowImage
 from restore.engine import open_model
 from restore.errors import ModelNotFound
 from restore.image import Image
-from training import TrainingError, evaluate
-from training.evaluate import NOISY, Method, evaluate_clean, measure, model_methods, read_pictures
+from training import TrainingError, denoise_methods, evaluate
+from training.denoise_methods import NOISY, Method, model_methods
+from training.evaluate import evaluate_clean, measure, read_pictures
 from training.tables import published_figures
 from training.white_noise import add_noise
 
@@ -131,9 +132,9 @@ def test_a_method_with_a_version_is_measured_once(grey, tmp_path):
 
 
 def test_non_local_means_reports_its_best_strength(make_photo, monkeypatch):
-    monkeypatch.setattr(evaluate, "_NLM_STRENGTHS", (0.01, 0.6))
+    monkeypatch.setattr(denoise_methods, "_NLM_STRENGTHS", (0.01, 0.6))
     pictures = [Image(make_photo(48, 48))]
-    row = evaluate.non_local_means(pictures, sigmas=[25], seed=0, cache=None)
+    row = evaluate.measure_baseline("nlm", pictures, sigmas=[25], seed=0, cache=None)
     (noisy,) = evaluate.evaluate(pictures, [NOISY], sigmas=[25])
     # h = 0.01 sigma does nothing at all.
     assert row.method == "OpenCV non-local means, h = 0.6 sigma"
