@@ -28,6 +28,8 @@ TileSize = int | Literal["auto"] | None
 #: Pixels of a tile where the size is chosen for the user. The 4.3-million-parameter denoiser needs
 #: about 0.14 GB a megapixel, so a tile takes some 0.7 GB and a 24-megapixel photo six tiles.
 _AUTO_TILE_PIXELS = 5_100_000
+#: Side in pixels of the blocks in which a picture is one colour or not.
+_BLOCK = 16
 #: The share of the work that is done, where a picture is looked at shrunk, when the network has answered.
 _LOOKING = 0.9
 
@@ -81,43 +83,61 @@ class Restorer(Model):
         if not isinstance(image, Image):
             raise TypeError(f"not {type(image).__name__} but an Image: restore.read(path), or restore.Image(pixels)")
         check_count(self_ensemble)
+        self.check_tile(tile)
         values = self._settle(params)
-        sought = [param for param in self.spec.params if values[param.name] == param.unknown]
-        if sought and has_two_levels(image.pixels):
-            # A scan in black and white without grey: each of its dots would look like noise.
-            return Restored(image, {param.name: 0.0 for param in sought})
         for name, share in (("strength", strength), ("chroma-strength", chroma_strength)):
             if not 0.0 <= share <= 1.0:
                 raise BadOption(f"--{name} {share:g} is not a share. Use 0 (leave it as it is) to 1 (all of it).")
         told = None if mask is None else self._settle_mask(mask, image)
+        sought = [param for param in self.spec.params if values[param.name] == param.unknown]
+        if sought and has_two_levels(image.pixels):
+            # A scan in black and white without grey: each of its dots would look like noise.
+            return Restored(image, {param.name: 0.0 for param in sought})
+        if any(param.unknown is not None and values[param.name] == 0 for param in self.spec.params):
+            # Told that there is no damage at all.
+            return Restored(image, {})
         out = np.empty_like(image.pixels)
         marks = np.zeros(image.pixels.shape[:2], np.uint8) if self.finds_marks else None
         grey = image.pixels.ndim == 2
-        power = 0.0
+        power = weight = 0.0
 
         def keep(core: tuple[slice, slice], answers: dict[str, np.ndarray]) -> None:
-            nonlocal power
+            nonlocal power, weight
             restored = answers["restored"]
             if strength < 1.0 or chroma_strength < 1.0:
                 restored = _soften(to_tensor(image.pixels[core]), restored, strength, chroma_strength)
             out[core] = to_pixels(restored, out.dtype, grey=grey)
             if "level" in answers:
-                power += float(np.square(answers["level"], dtype=np.float64).sum())
+                shows = _shows_noise(image, core)
+                power += float(np.square(answers["level"][0, 0][shows], dtype=np.float64).sum())
+                weight += np.count_nonzero(shows)
             if marks is not None:
                 # Upwards: what was touched at all is not 0.
                 marks[core] = np.ceil(answers["mask"][0, 0] * 255)
                 out[core][marks[core] == 0] = image.pixels[core][marks[core] == 0]
 
         self._run(image.pixels, values, keep, tile=tile, progress=progress, mask=told, looks=self_ensemble)
-        height, width = image.pixels.shape[:2]
         if marks is not None:
             share = float(np.count_nonzero(marks)) / marks.size
             return Restored(image.with_pixels(out) if share else image, {"marked": share}, marks)
-        level = math.sqrt(power / (height * width))
+        level = math.sqrt(power / max(weight, 1))
         found = {param.name: min(level, param.max) for param in sought}
-        if sought and all(level < param.nothing_below for param in sought):
-            return Restored(image, found)
-        return Restored(image.with_pixels(out), found)
+        nothing = sought and all(level < param.nothing_below for param in sought)
+        return Restored(image if nothing or np.array_equal(out, image.pixels) else image.with_pixels(out), found)
+
+    def check_tile(self, tile: TileSize) -> None:
+        """Raise BadOption for a tile's side of which less than a third could be kept: the work would have no end."""
+        if not isinstance(tile, int) or self.spec.reach is None:
+            return
+        halo = math.ceil(self.spec.reach / self.spec.multiple_of) * self.spec.multiple_of
+        least = max(1, 3 * halo)
+        if tile < 1:
+            raise BadOption(f"--tile {tile} is not a size in pixels. Use {least} or more, or leave it out.")
+        if tile < least:
+            raise BadOption(
+                f"--tile {tile} is too small: {self.spec.name} looks {self.spec.reach} pixels around each, and would "
+                f"look at most of them many times. Use {least} or more, or leave it out."
+            )
 
     @property
     def finds_marks(self) -> bool:
@@ -244,12 +264,24 @@ class Restorer(Model):
 
 
 def _window(tile: TileSize, height: int, width: int, reach: int, multiple_of: int) -> tuple[int, int] | None:
-    """Height and width of a tile; None for the whole picture at once. Raises BadOption."""
+    """Height and width of a tile; None for the whole picture at once."""
     if tile == "auto":
         return best_window(height, width, pixels=_AUTO_TILE_PIXELS, reach=reach, multiple_of=multiple_of)
-    if tile is not None and tile < 1:
-        raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
     return None if tile is None else (tile, tile)
+
+
+def _shows_noise(image: Image, core: tuple[slice, slice]) -> np.ndarray:
+    """Where in a part of a picture noise would show, (H, W) bool: not where it is hidden, nor where all is one colour.
+
+    A frame, a canvas or a white sky has no noise whatever the rest has, and would make that of the rest look less.
+    """
+    pixels = image.pixels[core].reshape(*image.pixels[core].shape[:2], -1)
+    height, width = pixels.shape[:2]
+    filled = np.pad(pixels, ((0, -height % _BLOCK), (0, -width % _BLOCK), (0, 0)), mode="edge")
+    blocks = filled.reshape(filled.shape[0] // _BLOCK, _BLOCK, filled.shape[1] // _BLOCK, -1, pixels.shape[2])
+    varied = (blocks.max(axis=(1, 3)) != blocks.min(axis=(1, 3))).any(axis=2)
+    shows: np.ndarray = varied.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1)[:height, :width]
+    return shows if image.alpha is None else shows & (image.alpha[core] > 0)
 
 
 def _soften(source: np.ndarray, restored: np.ndarray, strength: float, chroma_strength: float) -> np.ndarray:

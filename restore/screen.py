@@ -62,6 +62,8 @@ class Screen:
         self._jobs = jobs
         self._model = spec.name if spec else None
         self._scales = {param.name: param.scale for param in spec.params} if spec else {}
+        #: What is found below these is taken for nothing.
+        self._least = {param.name: param.nothing_below for param in spec.params} if spec else {}
         self._params = self._for_user(params)
         self._json, self._quiet = as_json, quiet
         self._words = words or {}
@@ -114,12 +116,14 @@ class Screen:
         target = "" if result.job.output is None else f" -> {result.job.output}"
         if result.status in self._words:
             what = self._words[result.status]
-        elif result.status == "unchanged":
-            what = f"no {'mark' if 'marked' in result.found else 'noise'} found"
+        elif result.status == "unchanged" and all(v < self._least.get(name, 1) for name, v in result.found.items()):
+            told = ", ".join(f"{name} {value:g} told" for name, value in self._params.items() if name == "sigma")
+            what = told or f"no {'mark' if 'marked' in result.found else 'noise'} found"
         elif "marked" in result.found:
             what = f"mark on {_percent(result.found['marked'])} of it taken off"
         elif result.found:
             what = f"noise, sigma about {self._for_user(result.found)['sigma']:.2g}"
+            what += ", of which nothing was taken" if result.status == "unchanged" else ""
         else:
             what = ", ".join(f"{name} {value:g}" for name, value in self._params.items())
         if result.copied:

@@ -19,7 +19,6 @@ from restore.cli.options import (
     SkipExistingOption,
     ThreadsOption,
     TileOption,
-    check_tile,
     denoiser_of,
     number,
     open_for,
@@ -80,8 +79,8 @@ def denoise(
     jobs = plan(inputs, output, suffix="-denoised", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     check_count(self_ensemble)
-    check_tile(tile)
     restorer = open_for("denoise", model or denoiser_of(quality), device, threads)
+    restorer.check_tile("auto" if tile is None else tile)
     params = {} if sigma == "auto" else {"sigma": number("sigma", sigma, restorer)}
     with Screen(jobs, restorer.spec, params, as_json=as_json, quiet=quiet) as screen:
         results = batch.run(
@@ -89,7 +88,7 @@ def denoise(
             restorer,
             params,
             screen.progress,
-            tile=tile or "auto",
+            tile="auto" if tile is None else tile,
             strength=strength,
             chroma_strength=chroma_strength,
             self_ensemble=self_ensemble,

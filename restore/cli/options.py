@@ -39,7 +39,10 @@ DeviceOption = Annotated[str, typer.Option(metavar="DEVICE", help=DEVICE_HELP)]
 ThreadsOption = Annotated[int | None, typer.Option(metavar="N", help=THREADS_HELP)]
 TileOption = Annotated[
     int | None,
-    typer.Option(metavar="PX", help="A tile's side in pixels; less takes less memory. [default: about 5 megapixels]"),
+    typer.Option(
+        metavar="PX",
+        help="A tile's side in pixels, as 1024; less takes less memory and more time. [default: about 5 megapixels]",
+    ),
 ]
 SelfEnsembleOption = Annotated[
     int,
@@ -106,12 +109,6 @@ def find_sources(inputs: Sequence[str]) -> list[Path | None]:
     if None in sources and sys.stdin.isatty():
         raise BadOption(_NO_KEYBOARD)
     return sources
-
-
-def check_tile(tile: int | None) -> None:
-    """Raise BadOption for a tile that has no pixels."""
-    if tile is not None and tile < 1:
-        raise BadOption(f"--tile {tile} is not a size in pixels. Use 256 or more, or leave it out.")
 
 
 def parse_size(name: str, text: str) -> tuple[int, int]:

@@ -144,6 +144,21 @@ def test_a_clean_picture_is_left_as_it_is(run):
     assert Path("day-denoised.png").read_bytes() == Path("day.png").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--strength", "0", "--chroma-strength", "0"], ", of which nothing was taken, left as it is -> day-denoised"),
+        (["--sigma", "0"], "day.png: sigma 0 told, left as it is -> day-denoised"),
+    ],
+)
+def test_a_picture_of_which_nothing_is_to_be_taken_is_copied(run, options, said):
+    write(NOISY, Path("day.png"))
+    result = run("denoise", "day.png", *options)
+    assert result.exit_code == 0
+    assert said in result.stderr
+    assert Path("day-denoised.png").read_bytes() == Path("day.png").read_bytes()
+
+
 def test_a_broken_file_does_not_stop_the_folder_and_is_named_at_the_end(run):
     for name in ("in/a.png", "in/deep/b.png"):
         write(NOISY, Path(name))
@@ -231,7 +246,7 @@ def test_what_was_lost_on_the_way_is_told(run):
         (["--sigma", "-1"], "--sigma -1 is below 0, the least that denoise-fast takes. Use 0 or more."),
         (["--sigma", "nan"], "--sigma nan is not a number. Use one from 0 to 75."),
         (["--sigma", "much"], "--sigma much is neither a number nor auto."),
-        (["--tile", "0"], "--tile 0 is not a size in pixels. Use 256 or more, or leave it out."),
+        (["--tile", "0"], "--tile 0 is not a size in pixels. Use 3 or more, or leave it out."),
         (["--threads", "0"], "--threads 0 is not a number of threads. Use 1 or more."),
         (["--device", "tpu"], "--device tpu is not known. Use one of: auto, cpu, cuda."),
         (["--model", "gone.onnx"], "gone.onnx: no such model file. List the models with: restore models list"),
