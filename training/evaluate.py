@@ -37,7 +37,7 @@ from training.denoise_methods import (
     photo_methods,
 )
 from training.levels_eval import measure_extremes, measure_levels
-from training.metrics import psnr, registered_psnr, ssim
+from training.metrics import SSIM_SIDE, psnr, registered_psnr, ssim
 from training.tables import UNCHANGED_DB, CleanRow, PhotoRow, PhotoScore, Report, Row, Score
 from training.tracking import tracked
 from training.white_noise import add_noise
@@ -77,6 +77,9 @@ def measure(
     if levels and looks > 1:
         raise TrainingError("--levels are those of a single look. Leave --self-ensemble out.")
     opened = [model_methods(name, threads=threads, looks=looks) for name in models]
+    for restorer in (restorer for _, restorer in opened if restorer):
+        for param in (param for param in restorer.spec.params if param.name == "sigma"):
+            param.from_user(max(sigmas), model=restorer.spec.name)
     pictures = read_pictures(folder, limit=limit, every=every)
     pairs = read_pairs(photos, limit=limit, every=every) if photos else []
     rows = evaluate(pictures, [NOISY], sigmas=sigmas, seed=seed)
@@ -106,19 +109,26 @@ def measure(
 def read_pictures(folder: Path, *, limit: int | None = None, every: int = 1) -> list[Image]:
     """The pictures that lie in `folder`, by name: one of `every`, the first `limit` of these.
 
-    Raises TrainingError if there is none.
+    Raises TrainingError if there is none, or one is too small to be compared.
     """
     if not folder.is_dir():
         raise TrainingError(f"{folder}: no such folder")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[::every][:limit]
     if not paths:
         raise TrainingError(f"{folder}: no picture in this folder ({', '.join(sorted(SUFFIXES))})")
-    return [image_module.read(path) for path in paths]
+    return [_large_enough(path) for path in paths]
+
+
+def _large_enough(path: Path) -> Image:
+    picture = image_module.read(path)
+    if min(picture.pixels.shape[:2]) < SSIM_SIDE:
+        raise TrainingError(f"{path}: smaller than the {SSIM_SIDE} pixels a side that SSIM looks at. Move it away.")
+    return picture
 
 
 def _greyed(picture: Image) -> Image:
-    """Its luma (Rec. 601)."""
-    return Image(np.asarray(PillowImage.fromarray(picture.pixels).convert("L")))
+    """Its luma (Rec. 601), in 8 bits."""
+    return Image(np.asarray(PillowImage.fromarray(image_module.to_8_bits(picture.pixels)).convert("L")))
 
 
 def evaluate(
@@ -137,7 +147,7 @@ def evaluate(
     """
     console = Console(stderr=True)
     floats = [to_tensor(picture.pixels)[0].transpose(1, 2, 0) for picture in pictures]
-    hashes = [hashlib.sha256(clean.tobytes() + str(clean.shape).encode()).hexdigest()[:24] for clean in floats]
+    hashes = [_digest(clean) for clean in floats]
     rows = []
     for method in methods:
         memory = _Memory(Score, cache, method.version)
@@ -188,6 +198,14 @@ class _Memory(Generic[S]):
             partial.replace(self._path)
 
 
+def _digest(*pictures: np.ndarray) -> str:
+    """Of what a score was made from: the pictures and their shapes."""
+    made_from = hashlib.sha256()
+    for picture in pictures:
+        made_from.update(picture.tobytes() + str(picture.shape).encode())
+    return made_from.hexdigest()[:24]
+
+
 def _means(scores: Sequence[Sequence[float]]) -> list[float]:
     """Of each column."""
     return [float(np.mean(column)) for column in zip(*scores, strict=True)]
@@ -209,12 +227,13 @@ def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer],
     """What each model, left to estimate the noise, does to pictures that have none."""
     rows = []
     for name, restorer in restorers.items():
-        found = []
+        found, unchanged = [], 0
         for picture in tracked(pictures, f"{name}, clean", len(pictures)):
             answer = restorer(picture, self_ensemble=looks).image
             error = psnr(torch.from_numpy(to_tensor(answer.pixels)), torch.from_numpy(to_tensor(picture.pixels)))
             found.append(min(float(error), UNCHANGED_DB))
-        unchanged = sum(value == UNCHANGED_DB for value in found)
+            # Not by the dB: two samples off by one are above 100 too.
+            unchanged += np.array_equal(answer.pixels, picture.pixels)
         rows.append(CleanRow(method=name, mean=float(np.mean(found)), lowest=min(found), unchanged=unchanged))
     return rows
 
@@ -222,12 +241,16 @@ def evaluate_clean(pictures: Sequence[Image], restorers: Mapping[str, Restorer],
 def read_pairs(folder: Path, *, limit: int | None = None, every: int = 1) -> list[tuple[Path, Path]]:
     """Noisy photo and truth, *real.* and *mean.* as the PolyU set names them (Xu et al. 2018, arXiv:1804.02603).
 
-    Raises TrainingError if there is none.
+    Raises TrainingError if there is none, or the two differ in size.
     """
     noisy = sorted(path for path in folder.glob("*real.*") if path.suffix.lower() in SUFFIXES)[::every][:limit]
     pairs = [(path, path.with_name(path.name.replace("real.", "mean."))) for path in noisy]
     if not pairs or not all(truth.is_file() for _, truth in pairs):
         raise TrainingError(f"{folder}: no pairs NAMEreal.jpg and NAMEmean.jpg in this folder")
+    for photo, truth in pairs:
+        sizes = {image_module.probe_size(path) for path in (photo, truth)}
+        if len(sizes) > 1 or min(min(size) for size in sizes) < SSIM_SIDE:
+            raise TrainingError(f"{photo}: not of the same size as {truth.name}, or smaller than {SSIM_SIDE} pixels")
     return pairs
 
 
@@ -242,7 +265,7 @@ def evaluate_photos(
     """One row a method over pairs of noisy photo and truth: the noisy photos, baselines at each strength, models."""
     console = Console(stderr=True)
     pictures = [tuple(image_module.read(path).pixels for path in pair) for pair in pairs]
-    hashes = [hashlib.sha256(noisy.tobytes()).hexdigest()[:24] for noisy, _ in pictures]
+    hashes = [_digest(*pair) for pair in pictures]
     before = [_quality(noisy, truth) for noisy, truth in pictures]
     rows = []
     for method in photo_methods(restorers, looks, baselines, console):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def hand_over(best: Path, run: Path, out: Path, *, val: PhotoSet | None) -> list
 
 
 def split_file(path: Path, out: Path, *, size: int = PART_BYTES) -> list[Path]:
-    """The file in parts of at most `size` bytes: `out/NAME.00`, `out/NAME.01`, ..."""
+    """The file in parts of at most `size` bytes: `out/NAME.00`, `out/NAME.01`, ..., and none of an older one."""
+    for older in out.glob(f"{glob.escape(path.name)}.[0-9][0-9]"):
+        older.unlink()
     parts: list[Path] = []
     with path.open("rb") as file:
         while content := file.read(size):

@@ -46,6 +46,10 @@ def registered_psnr(restored: Tensor, clean: Tensor, *, radius: int = 2) -> Tens
     return torch.stack(found)
 
 
+#: Side in pixels of the window that SSIM looks through.
+SSIM_SIDE = 11
+
+
 def ssim(restored: Tensor, clean: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004, doi:10.1109/TIP.2003.819861), mean over channels.
 
@@ -53,7 +57,7 @@ def ssim(restored: Tensor, clean: Tensor) -> Tensor:
     K1 = 0.01, K2 = 0.03, borders left out, population statistics. Returns (N,) in [-1, 1].
     Raises ValueError for other shapes.
     """
-    if restored.shape != clean.shape or min(clean.shape[-2:]) < 11:
+    if restored.shape != clean.shape or min(clean.shape[-2:]) < SSIM_SIDE:
         raise ValueError(
             f"need two pictures of one shape, 11 px or more a side: {tuple(restored.shape)} and {tuple(clean.shape)}"
         )
@@ -69,7 +73,7 @@ def ssim(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    at = torch.arange(11, dtype=x.dtype, device=x.device) - 5
+    at = torch.arange(SSIM_SIDE, dtype=x.dtype, device=x.device) - SSIM_SIDE // 2
     window = torch.exp(-(at**2) / (2 * 1.5**2))
     window = window / window.sum()
     across = _blur_rows(x, window)

@@ -81,7 +81,7 @@ class Optimizers:
     """One or two optimisers that step, save and load as one; `set_rate` scales every group's own rate."""
 
     def __init__(self, network: nn.Module, settings: Settings) -> None:
-        decay = settings.weight_decay
+        self._decay = settings.weight_decay
         parameters = [p for p in network.parameters() if p.requires_grad]
         matrices = []
         if settings.optimizer == "muon":
@@ -90,10 +90,10 @@ class Optimizers:
         chosen = {id(w) for w in matrices}
         rest = [p for p in parameters if id(p) not in chosen]
         self._all: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=decay)
+            torch.optim.AdamW(rest, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=self._decay)
         ]
         if matrices:
-            self._all.append(Muon(matrices, settings.muon_learning_rate, weight_decay=decay))
+            self._all.append(Muon(matrices, settings.muon_learning_rate, weight_decay=self._decay))
         self._rates = [[group["lr"] for group in o.param_groups] for o in self._all]
 
     def set_rate(self, factor: float) -> None:
@@ -114,11 +114,13 @@ class Optimizers:
         return [o.state_dict() for o in self._all]
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
-        """Take up a saved state; TrainingError if it was made by other optimisers."""
+        """Take up a saved state, but for rates and weight decay; TrainingError if it was made by other optimisers."""
         if [_sizes(o.state_dict()) for o in self._all] != [_sizes(part) for part in state]:
             raise TrainingError("the run was started with another --optimizer. Give the same, or take another --run.")
         for optimizer, part in zip(self._all, state, strict=True):
             optimizer.load_state_dict(part)
+            for group in optimizer.param_groups:
+                group["weight_decay"] = self._decay
 
 
 def _sizes(state: dict[str, Any]) -> list[int]:

@@ -126,6 +126,14 @@ def test_the_noise_that_the_network_finds_is_said(smooth):
     assert done.found["sigma"] * 255 == pytest.approx(25, abs=0.3)
 
 
+def test_what_is_found_is_no_more_than_what_may_be_told(smooth):
+    # Of deviation 121 of 255, where the network knows noise up to 75.
+    pixels = np.random.default_rng(0).choice(np.array([0, 128, 255], np.uint8), (60, 60, 3), p=[0.45, 0.1, 0.45])
+    found = smooth(Image(pixels)).found["sigma"]
+    assert found == smooth.spec.param("sigma").max
+    smooth(Image(pixels), sigma=found)
+
+
 @pytest.mark.parametrize("tile", [64, 100])
 def test_what_is_found_does_not_depend_on_the_tiles(smooth, tile):
     image = Image(np.random.default_rng(0).integers(0, 256, (150, 170, 3), np.uint8))

@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from restore import image as image_module
 from restore.engine import open_model
-from restore.errors import ModelNotFound
+from restore.errors import BadOption, ModelNotFound
 from restore.image import Image
 from training import TrainingError, denoise_methods, evaluate
 from training.denoise_methods import NOISY, Method, model_methods
@@ -205,6 +206,31 @@ def test_clean_pictures_that_come_back_count_as_100_db(grey):
     assert row.mean == pytest.approx((100 + one_level) / 2, abs=1e-3)
 
 
+def test_a_picture_of_which_two_samples_changed_is_not_unchanged():
+    picture = Image(np.full((400, 400, 3), 100, np.uint8))
+
+    def nearly(image, *, self_ensemble):
+        pixels = image.pixels.copy()
+        pixels[7, 9, :2] += 1
+        return types.SimpleNamespace(image=Image(pixels))
+
+    (row,) = evaluate_clean([picture], {"nearly": nearly})
+    # Two of 480,000 samples off by one are 101.9 dB, above what counts as equal.
+    assert (row.mean, row.unchanged) == (100, 0)
+
+
+def test_a_sigma_beyond_a_models_range_is_refused_before_anything_is_measured(folder, tiny_denoiser, capsys):
+    with pytest.raises(BadOption, match="--sigma 90 is above 75, the strongest noise denoise-fast was trained on"):
+        measure(folder, models=[str(tiny_denoiser)], baselines=[], sigmas=[25, 90])
+    assert "noisy picture" not in capsys.readouterr().err
+
+
+def test_pictures_of_16_bits_are_measured_in_grey_too(tmp_path, make_photo, tiny_denoiser):
+    image_module.write(Image(make_photo(32, 40).astype(np.uint16) * 257), tmp_path / "deep.png")
+    report = measure(tmp_path, models=[str(tiny_denoiser)], baselines=[], sigmas=[25], grey=True)
+    assert len(report.grey) == 3
+
+
 # Folders, tables and reports
 
 
@@ -218,6 +244,12 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="no such folder"):
         read_pictures(tmp_path / "gone")
     with pytest.raises(TrainingError, match="no picture in this folder"):
+        read_pictures(tmp_path)
+
+
+def test_a_picture_that_is_too_small_for_ssim_is_named(tmp_path):
+    PillowImage.new("RGB", (40, 10)).save(tmp_path / "small.png")
+    with pytest.raises(TrainingError, match=r"small\.png: smaller than the 11 pixels a side"):
         read_pictures(tmp_path)
 
 
@@ -296,6 +328,39 @@ def test_the_share_made_worse_is_told(pairs):
     spoiler = evaluate.evaluate_photos(evaluate.read_pairs(pairs), {"spoiler": blacken})[1]
     # a, of 110, becomes the truth; b, of 101, becomes 90.
     assert spoiler.worse == 0.5
+
+
+def test_a_loss_of_a_tenth_of_a_decibel_counts_as_worse(tmp_path):
+    for index, name in enumerate("ab"):
+        for kind, level in (("mean", 100), ("real", 200)):
+            pixels = np.full((16, 24, 3), level + index, np.uint8)
+            PillowImage.fromarray(pixels).save(tmp_path / f"{name}_{kind}.png")
+    answers = iter([201, 204])
+
+    def spoil(image, *, self_ensemble):
+        return types.SimpleNamespace(image=Image(np.full_like(image.pixels, next(answers))))
+
+    spoil.spec = types.SimpleNamespace(name="spoiler")
+    spoiler = evaluate.evaluate_photos(evaluate.read_pairs(tmp_path), {"spoiler": spoil})[1]
+    # An error of 101 where it was 100 is 0.09 dB, one of 103 is 0.26 dB.
+    assert spoiler.worse == 0.5
+
+
+def test_pairs_of_two_sizes_are_refused(pairs):
+    PillowImage.new("RGB", (24, 17)).save(pairs / "a_mean.PNG")
+    with pytest.raises(TrainingError, match=r"a_real\.PNG: not of the same size as a_mean\.PNG"):
+        evaluate.read_pairs(pairs)
+
+
+def test_another_truth_is_measured_anew(pairs, tmp_path):
+    def baseline() -> float:
+        rows = evaluate.evaluate_photos(evaluate.read_pairs(pairs), {}, baselines=["nlm"], cache=tmp_path / "cache")
+        return rows[1].psnr
+
+    first = baseline()
+    for name in ("a", "b"):
+        PillowImage.new("RGB", (24, 16), (200, 200, 200)).save(pairs / f"{name}_mean.PNG")
+    assert baseline() < first - 10
 
 
 def test_a_folder_without_pairs_is_refused(pairs):

@@ -82,6 +82,13 @@ def test_parts_are_full_but_for_the_last(tmp_path):
     ]
 
 
+def test_parts_of_an_older_and_longer_file_go(tmp_path):
+    for length in (12, 5):
+        (tmp_path / "a.bin").write_bytes(bytes(length))
+        handover.split_file(tmp_path / "a.bin", tmp_path, size=4)
+    assert sorted(path.name for path in tmp_path.glob("a.bin.*")) == ["a.bin.00", "a.bin.01"]
+
+
 def test_the_help_says_how_parts_are_joined(capsys):
     with pytest.raises(SystemExit):
         main(["train", "denoise", "--help"])

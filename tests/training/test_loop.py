@@ -103,6 +103,31 @@ def test_training_changes_the_weights(tmp_path, photos):
     assert all(not torch.equal(fresh[name], trained[name]) for name in fresh)
 
 
+def test_what_is_kept_is_the_average_of_the_weights(tmp_path, photos):
+    for ema in (0.0, 0.9):
+        settings = dataclasses.replace(SIX_STEPS, ema=ema)
+        fit(tiny_recipe(), settings, photos, run=tmp_path / str(ema), device=CPU)
+    forgetful, average = (checkpoint(tmp_path / run / "last.pt") for run in ("0.0", "0.9"))
+    assert_equal(forgetful["ema"], forgetful["network"])
+    torch.manual_seed(SIX_STEPS.seed)
+    fresh = tiny_recipe().build().state_dict()
+    name = "body.head.weight"
+    assert not torch.equal(average["ema"][name], average["network"][name])
+    assert not torch.equal(average["ema"][name], fresh[name])
+
+
+def test_a_gradient_is_clipped_to_the_length_asked_for(tmp_path, photos):
+    torch.manual_seed(SIX_STEPS.seed)
+    fresh = tiny_recipe().build().state_dict()["body.head.weight"]
+    moved = []
+    for clip in (1.0, 1e-12):
+        settings = dataclasses.replace(SIX_STEPS, clip=clip, optimizer="adamw", ema=0.0)
+        fit(tiny_recipe(), settings, photos, run=tmp_path / str(clip), device=CPU)
+        moved.append(float((checkpoint(tmp_path / str(clip) / "last.pt")["ema"]["body.head.weight"] - fresh).norm()))
+    # Adam divides by the gradient's own size, but not below 1e-8.
+    assert moved[1] < moved[0] / 100
+
+
 def test_denormals_count_again_after_a_run(tmp_path, photos):
     tiny = torch.tensor(1e-30)
     fit(tiny_recipe(), SIX_STEPS, photos, run=tmp_path / "run", device=CPU)

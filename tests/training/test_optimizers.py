@@ -90,6 +90,13 @@ def test_a_reloaded_state_steps_as_the_one_that_was_saved(network, name):
         assert torch.equal(one, other)
 
 
+def test_weight_decay_is_that_of_the_settings_and_not_of_the_saved_run(network):
+    saved = Optimizers(network, Settings(weight_decay=0.0)).state_dict()
+    optimizers = Optimizers(network, Settings(weight_decay=0.1))
+    optimizers.load_state_dict(saved)
+    assert [group["weight_decay"] for o in optimizers._all for group in o.param_groups] == [0.1, 0.1]
+
+
 def test_the_state_of_other_optimisers_is_refused(network):
     state = Optimizers(network, Settings(optimizer="adamw")).state_dict()
     with pytest.raises(TrainingError, match="another --optimizer"):

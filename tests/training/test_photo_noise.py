@@ -50,6 +50,18 @@ def test_a_cameras_matrix_keeps_white_white(rng):
     torch.testing.assert_close(cameras.matrix.sum(dim=2), torch.ones(8, 3))
 
 
+def test_cameras_have_the_shot_noise_of_the_darmstadt_set_and_read_noise_that_follows_it(rng):
+    cameras = random_cameras(2000, rng, device=torch.device("cpu"))
+    # Brooks et al. 2019, section 3.1.
+    log_shot = cameras.shot.log()
+    assert float(log_shot.min()) == pytest.approx(math.log(1e-4), abs=0.05)
+    assert float(log_shot.max()) == pytest.approx(math.log(0.012), abs=0.05)
+    rest = cameras.read.log() - 2.18 * log_shot
+    # 2,000 draws of deviation 0.26: standard errors of 0.006 and 0.004; three of these.
+    assert float(rest.mean()) == pytest.approx(1.20, abs=0.018)
+    assert float(rest.std()) == pytest.approx(0.26, abs=0.012)
+
+
 def test_raw_noise_has_the_variance_of_its_shot_and_read_levels(rng):
     made = camera(shot=1e-4, read=4e-6, count=8)
     image = flat(0.5, count=8)
