@@ -67,11 +67,12 @@ def plan(
 
     Without `output` an answer lies beside its input, `suffix` after its stem; else in the file or
     below the folder `output`, sub-folders and suffixes kept. In folders, hidden files, files that
-    are no pictures by name, the output folder and, without `output`, earlier answers beside their inputs are passed
-    over; what is called as an answer without such an input is a picture as any other. With `copies` above 1 each
-    picture is planned so often in a row, with a number after the output's stem. With `skip_existing` what has an output
-    already counts as done: outputs appear whole or not at all. Raises BadOption for whatever would overwrite an input
-    or an existing file (unless `overwrite`), collide, or cannot be written.
+    are no pictures by name and the output folder are passed over; and, without `output`, earlier answers beside their
+    inputs, in folders or named with these (`*.jpg`). What is called as an answer without such an input is a picture
+    as any other. With `copies` above 1 each picture is planned so often in a row, with a number after the output's
+    stem. With `skip_existing` what has an output already counts as done: outputs appear whole or not at all. Raises
+    BadOption for whatever would overwrite an input or an existing file (unless `overwrite`), collide, or cannot be
+    written.
     """
     if overwrite and skip_existing:
         raise BadOption("--overwrite and --skip-existing: existing outputs are either replaced or kept. Choose one.")
@@ -88,7 +89,8 @@ def plan(
         jobs = _without_collisions(
             Job(source, place(source, below), overwrite, below=below)
             for source, below in found
-            if below is None or source not in answers
+            # One that was named is never replaced.
+            if source not in answers or (below is None and overwrite)
         )
     if copies > 1:
         jobs = [_numbered(job, number) for job in jobs for number in range(1, copies + 1)]
@@ -167,14 +169,10 @@ def _refuse_missing(path: Path, what: str) -> None:
 
 
 def _answers_among(found: Iterable[Found], suffix: str) -> set[Path]:
-    """What an earlier run put beside its input, one of several versions or not, of the pictures in folders."""
+    """What an earlier run put beside its input, one of several versions or not."""
     pictures = {path.parent / path.stem for path, _ in found}
     called_so = re.compile(rf"(.*){re.escape(suffix)}(-\d+)?", re.DOTALL)
-    return {
-        path
-        for path, below in found
-        if below is not None and (name := called_so.fullmatch(path.stem)) and path.parent / name[1] in pictures
-    }
+    return {path for path, _ in found if (name := called_so.fullmatch(path.stem)) and path.parent / name[1] in pictures}
 
 
 def _placer(inputs: Sequence[str], output: str | None, *, suffix: str) -> Callable[[Path, Path | None], Path]:

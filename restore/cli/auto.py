@@ -24,7 +24,7 @@ from restore.cli.options import (
 from restore.errors import BadOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from restore.batch import Result
     from restore.engine import Restored
@@ -79,7 +79,7 @@ def auto(
     told = None if steps is None else parse(steps)
     denoiser = {"denoise": denoiser_of(quality)}
     tools = open_tools(device=device, threads=threads, self_ensemble=self_ensemble, models=denoiser)
-    _refuse_impossible(told or (), tools)
+    _refuse_impossible(told or (), tools, denoiser)
     planner = _planner(model, device, threads) if told is None else None
     outcomes: list[Outcome] = []
 
@@ -120,15 +120,18 @@ def _planner(model: str, device: str, threads: int | None) -> Planner:
     return open_model(model, kind=Planner, device=device, threads=threads)
 
 
-def _refuse_impossible(told: tuple[Step, ...], tools: dict[str, Tool]) -> None:
-    """Raise BadOption for a step of the user's plan that has no model here, or a level that it cannot take."""
+def _refuse_impossible(told: tuple[Step, ...], tools: dict[str, Tool], models: Mapping[str, str]) -> None:
+    """Raise BadOption for a step of the user's plan that has no model here, or a level that it cannot take.
+
+    `models` as in `open_tools`.
+    """
     from restore.engine import open_model
 
     for step in told:
         if step.name not in tools:
             raise BadOption(f"--plan: no model for {step.name} is installed. List the models with: restore models list")
         if step.sigma is not None:
-            denoiser = open_model(step.name, device="cpu", threads=1).spec
+            denoiser = open_model(models.get(step.name, step.name), device="cpu", threads=1).spec
             sigma = denoiser.param("sigma")
             try:
                 sigma.from_user(step.sigma * sigma.scale, model=denoiser.name)
@@ -137,14 +140,14 @@ def _refuse_impossible(told: tuple[Step, ...], tools: dict[str, Tool]) -> None:
 
 
 def _as_row(result: Result, outcome: Outcome | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"source": result.job.source_name, "status": result.status}
-    if outcome is None:
-        return row | {"error": result.error}
-    return row | {
+    return {
+        "source": result.job.source_name,
         "output": "-" if result.job.output is None else str(result.job.output),
-        "planned": [step.as_json() for step in outcome.planned],
-        "steps": [step.as_json() for step in outcome.taken],
-        "left_out": list(outcome.left_out),
+        "status": result.status,
+        "error": result.error,
+        "planned": [step.as_json() for step in outcome.planned] if outcome else [],
+        "steps": [step.as_json() for step in outcome.taken] if outcome else [],
+        "left_out": list(outcome.left_out) if outcome else [],
         "notes": list(result.notes),
     }
 
@@ -153,13 +156,16 @@ def _as_lines(result: Result, outcome: Outcome) -> list[str]:
     from restore.steps import describe
 
     target = "" if result.job.output is None else f" -> {result.job.output}"
-    # What was taken knows the level that the denoiser found.
-    taken = {step.name: step for step in outcome.taken}
-    steps = [taken.get(step.name, step) for step in outcome.planned]
-    lines = [f"{result.job.source_name}: {describe(steps)}{target}, {result.seconds:.1f} s"]
+    # What was taken knows the level that the denoiser found; both are in the plan's order.
+    taken = list(outcome.taken)
+    shown, lines = [], []
     for step in outcome.planned:
+        if taken and taken[0].name == step.name:
+            shown.append(taken.pop(0))
+            continue
+        shown.append(step)
         if step.name in outcome.left_out:
             lines.append(f"  {step.name} was left out: no model for it is installed")
-        elif step.name not in taken:
+        else:
             lines.append(f"  {step.name} was not needed after all")
-    return lines
+    return [f"{result.job.source_name}: {describe(shown)}{target}, {result.seconds:.1f} s", *lines]

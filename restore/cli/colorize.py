@@ -112,10 +112,16 @@ def colorize(
     # A pipe gives its bytes once, and each candidate is made of them.
     load = lru_cache(maxsize=1)(batch.contents)
     with Screen(jobs, colorizer.spec, params, as_json=as_json, quiet=quiet, words=_WORDS) as screen:
+        in_colour = False
         for place, job in enumerate(jobs):
-            version = work.version(job, place % candidates, of=candidates, seed=seed)
+            number = place % candidates
+            if number and in_colour:
+                # A picture that is left alone has no versions.
+                continue
+            version = work.version(job, number, of=candidates, seed=seed)
             for result in batch.run_each([job], version, screen.progress, load=load):
                 screen.show(result)
+                in_colour = result.status == "unchanged"
     if screen.failed:
         raise typer.Exit(1)
 

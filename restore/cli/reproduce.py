@@ -87,17 +87,21 @@ def reproduce(
 
 
 def _facts(result: Result, done: Reproduction | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"source": result.job.source_name, "status": result.status}
-    if done is None:
-        return facts | {"error": result.error}
-    return facts | {
+    facts: dict[str, Any] = {
+        "source": result.job.source_name,
         "output": "-" if result.job.output is None else str(result.job.output),
+        "status": result.status,
+        "error": result.error,
+        "notes": list(result.notes),
+    }
+    if done is None:
+        return facts | dict.fromkeys(("psnr", "code_bytes", "bits_per_pixel", "jpeg_psnr", "unlike"))
+    return facts | {
         "psnr": round(done.psnr, 2),
         "code_bytes": done.code_bytes,
         "bits_per_pixel": round(8 * done.code_bytes / (done.image.width * done.image.height), 3),
         "jpeg_psnr": None if done.jpeg_psnr is None else round(done.jpeg_psnr, 2),
         "unlike": None if done.unlike is None else round(done.unlike, 3),
-        "notes": list(result.notes),
     }
 
 

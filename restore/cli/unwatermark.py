@@ -22,6 +22,7 @@ from restore.cli.options import (
     open_for,
     refuse_terminals,
 )
+from restore.errors import BadOption
 
 
 def unwatermark(
@@ -86,6 +87,8 @@ def unwatermark(
     masks = plan_masks(jobs, mask)
     refuse_terminals(jobs)
     check_count(self_ensemble)
+    if mask_in is not None and certainty is not None:
+        raise BadOption("--certainty is for finding a mark, and --mask-in says where it is. Choose one of the two.")
     with named_by("--mask-in"):
         told = None if mask_in is None else read_mask(mask_in)
     restorer = open_for("unwatermark", model, device, threads)

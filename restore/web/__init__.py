@@ -148,7 +148,7 @@ def serve(
         except OSError:
             raise BadOption(
                 f"cannot listen on {host}:{port}: another program does, or {host} is no address of this computer. "
-                f"Try --port {port + 1}."
+                f"Try --port {port + 1 if port < 65_535 else port - 1}, or leave --host out."
             ) from None
         print(f"Restore is at {app.local_url}\nPress Ctrl-C to stop.", file=sys.stderr, flush=True)
         with suppress(KeyboardInterrupt):

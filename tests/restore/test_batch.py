@@ -119,6 +119,14 @@ def test_an_answer_named_by_the_user_is_taken(make):
     assert planned("a-denoised.jpg") == {"a-denoised.jpg": "a-denoised-denoised.jpg"}
 
 
+def test_answers_named_together_with_their_inputs_are_passed_over(make):
+    # As the shell makes of *.jpg at the second run.
+    make("a.jpg", "a-denoised.jpg", "b.jpg")
+    jobs = plan(["a-denoised.jpg", "a.jpg", "b.jpg"], None, suffix="-denoised", skip_existing=True)
+    assert [(str(job.source), job.is_done) for job in jobs] == [("a.jpg", True), ("b.jpg", False)]
+    assert jobs.passed_over == 1
+
+
 def test_a_picture_named_twice_is_done_once(make):
     make("in/a.jpg")
     assert planned("in/a.jpg", "in/../in/a.jpg", "in", to="out") == {"in/a.jpg": "out/a.jpg"}

@@ -89,6 +89,13 @@ def test_candidates_are_numbered_and_differ(run_painter, grey):
     assert np.abs(first[..., 1] - second[..., 1]).mean() > 20
 
 
+def test_a_photo_in_colour_has_no_candidates(run_painter, make_photo):
+    write(Image(make_photo(60, 80)), Path("new.png"))
+    result = run_painter("colorize", "new.png", "-o", "out.png", "--candidates", "3")
+    assert result.exit_code == 0
+    assert [path.name for path in Path().glob("out*")] == ["out-1.png"]
+
+
 def test_a_picture_is_searched_for_candidates_once(run_painter, grey, monkeypatch):
     searched = []
     search = Colorizer.candidates

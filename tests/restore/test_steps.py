@@ -365,6 +365,26 @@ def test_where_the_picture_goes_nothing_else_does(run, desk):
     assert json.loads(result.stderr)["error"].startswith("standard input: not a picture")
 
 
+def test_rows_of_files_that_were_skipped_or_failed_have_the_same_keys(run, smoother, tmp_path):
+    PillowImage.fromarray(np.random.default_rng(0).integers(90, 160, (40, 40, 3), np.uint8)).save(tmp_path / "a.png")
+    PillowImage.new("RGB", (8, 8)).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_text("no picture")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/b.png").write_text("mine")
+    result = run("auto", "a.png", "b.png", "c.png", "-o", "out", "--plan", "denoise", "--skip-existing", "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["status"] for row in rows] == ["done", "skipped", "failed"]
+    assert [Path(row["output"]).as_posix() for row in rows] == ["out/a.png", "out/b.png", "out/c.png"]
+    assert len({tuple(row) for row in rows}) == 1
+
+
+def test_two_steps_of_one_kind_are_told_with_their_own_levels(run, smoother, tmp_path):
+    noisy = np.random.default_rng(0).normal(120, 25, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    PillowImage.fromarray(noisy).save(tmp_path / "noisy.png")
+    result = run("auto", "noisy.png", "-o", "out.png", "--plan", "denoise:30,denoise:5")
+    assert "noise, sigma about 30; noise, sigma about 5 -> out.png" in result.stderr
+
+
 def test_a_plan_of_the_users_needs_no_planner(run, smoother, tmp_path):
     noisy = np.random.default_rng(0).normal(120, 25, (64, 64, 3)).clip(0, 255).astype(np.uint8)
     PillowImage.fromarray(noisy).save(tmp_path / "noisy.png")

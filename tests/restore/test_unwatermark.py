@@ -220,6 +220,13 @@ def test_a_mask_without_a_suffix_is_a_folder_as_an_output_is(photo):
     assert Path("masks/photo-mask.png").exists()
 
 
+def test_a_certainty_for_a_mask_of_the_users_is_refused(photo):
+    PillowImage.new("L", (60, 40), 255).save("brushed.png")
+    result = run("photo.png", "-o", "out.png", "--mask-in", "brushed.png", "--certainty", "0.5")
+    assert result.exit_code == 2
+    assert "--certainty is for finding a mark, and --mask-in says where it is" in result.stderr
+
+
 def test_a_run_that_was_stopped_between_mask_and_picture_goes_on(photo):
     PillowImage.fromarray(marked_photo().pixels).save("other.png")
     Path("masks").mkdir()
