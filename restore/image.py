@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 
 from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
-from restore.formats import deep, pillow, profiles, tags, tiff
+from restore.formats import deep, pillow, png, profiles, tags, tiff
 from restore.formats.stored import JpegSource, Stored, turned
 
 #: Above this many pixels nothing is decoded: 1.2 GB as 8-bit RGB. An A2 sheet scanned at 600 dpi has 139 million.
@@ -136,6 +136,8 @@ def read(
             stored = deep.read_png(file)
         elif kind == "PPM" and deep.pnm_is_deep(file):
             stored = deep.read_pnm(file)
+        elif kind == "PNG":
+            stored = pillow.read_plain_png(file)
         else:
             stored = pillow.read_plain(file, kind)
         return _upright(stored, kind)
@@ -319,7 +321,12 @@ def _recognise(file: BinaryIO) -> str:
 
 def _size(file: BinaryIO, kind: str) -> tuple[int, int]:
     """Height and width, upright, without decoding."""
-    size, orientation = tiff.probe_tiff(file) if kind == "TIFF" else pillow.probe_plain(file, kind)
+    if kind == "TIFF":
+        size, orientation = tiff.probe_tiff(file)
+    elif kind == "PNG":
+        size, orientation = png.probe_png(file)
+    else:
+        size, orientation = pillow.probe_plain(file, kind)
     return (size[1], size[0]) if orientation in {5, 6, 7, 8} else size
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
 
 from restore.errors import UnreadableImage
-from restore.formats import tags
+from restore.formats import png
 from restore.formats.stored import Stored
-
-_XMP_KEYWORD = b"XML:com.adobe.xmp"
 
 
 def png_is_deep(file: BinaryIO) -> bool:
@@ -28,80 +24,14 @@ def read_png(file: BinaryIO) -> Stored:
     """A 16-bit PNG."""
     import imagecodecs
 
-    icc = exif = xmp = dpi = None
-    notes: tuple[str, ...] = ()
-    # libpng is given the pixels alone: about a profile that it dislikes it would write to the user's terminal.
-    pixel_chunks = [b"\x89PNG\r\n\x1a\n"]
-    for kind, data, whole in _png_chunks(file):
-        if kind in {b"IHDR", b"tRNS", b"IDAT", b"IEND"}:
-            pixel_chunks.append(whole)
-        elif kind == b"iCCP":
-            # At most 16 MB: a profile is seldom above 3 MB, and a hostile one could unpack to anything.
-            icc = _unpacked(data.partition(b"\0")[2][1:], 1 << 24)
-            if icc is None:
-                notes += ("its colour profile is damaged and was left out",)
-        elif kind == b"eXIf":
-            exif = data
-        elif kind == b"pHYs" and data[8:9] == b"\x01":
-            across, down = struct.unpack(">II", data[:8])
-            dpi = (across * 0.0254, down * 0.0254)
-        elif kind == b"iTXt" and data.startswith(_XMP_KEYWORD + b"\0"):
-            xmp = _international_text(data)
-        elif kind in {b"tEXt", b"zTXt"} and exif is None:
-            exif = _exif_in_text(kind, data)
-        elif kind == b"acTL":
-            notes += ("an animation: only its first picture was read",)
-    samples = imagecodecs.png_decode(b"".join(pixel_chunks))
-    del pixel_chunks
-    stored = Stored(samples, None, icc, exif, xmp, dpi, tags.orientation_of(exif), notes)
+    around = png.read_around(file)
+    if not around.whole:
+        raise EOFError
+    samples = imagecodecs.png_decode(around.pixels.read())
     if samples.ndim == 2:
-        return stored
+        return around.with_pixels(samples, None)
     alpha = samples[..., -1] if samples.shape[2] in {2, 4} else None
-    return replace(stored, pixels=samples[..., 0] if samples.shape[2] == 2 else samples[..., :3], alpha=alpha)
-
-
-def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Kind, data, and all of each chunk."""
-    file.seek(8)
-    kind = b""
-    while kind != b"IEND":
-        head = file.read(8)
-        if len(head) < 8:
-            raise EOFError
-        length, kind = struct.unpack(">I4s", head)
-        body = file.read(length + 4)
-        if len(body) < length + 4:
-            raise EOFError
-        yield kind, body[:-4], head + body
-
-
-def _unpacked(data: bytes, most: int) -> bytes | None:
-    """What was compressed, at the most so many bytes; None where it is damaged."""
-    try:
-        return zlib.decompressobj().decompress(data, most)
-    except zlib.error:
-        return None
-
-
-def _exif_in_text(kind: bytes, data: bytes) -> bytes | None:
-    """EXIF in a chunk of text: keyword, 0, text, or keyword, 0, method, compressed text."""
-    keyword, _, text = data.partition(b"\0")
-    if keyword.decode("latin-1") not in tags.EXIF_TEXTS:
-        return None
-    unpacked = _unpacked(text[1:], 1 << 26) if kind == b"zTXt" else text
-    return tags.exif_of_text((unpacked or b"").decode("latin-1"))
-
-
-def _international_text(data: bytes) -> bytes | None:
-    """The text of an iTXt chunk: keyword, 0, compressed?, method, language, 0, translated keyword, 0, text."""
-    rest = data.partition(b"\0")[2]
-    text = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-    return _unpacked(text, 1 << 26) if rest[:1] == b"\x01" else text
-
-
-def xmp_chunk(xmp: bytes) -> bytes:
-    """The data of the iTXt chunk that holds XMP in a PNG, uncompressed as Adobe asks."""
-    return _XMP_KEYWORD + bytes(5) + xmp
+    return around.with_pixels(samples[..., 0] if samples.shape[2] == 2 else samples[..., :3], alpha)
 
 
 def write_png(file: BinaryIO, stored: Stored) -> None:
@@ -122,7 +52,7 @@ def write_png(file: BinaryIO, stored: Stored) -> None:
     if stored.exif:
         file.write(_chunk(b"eXIf", stored.exif))
     if stored.xmp:
-        file.write(_chunk(b"iTXt", xmp_chunk(stored.xmp)))
+        file.write(_chunk(b"iTXt", png.xmp_chunk(stored.xmp)))
     file.write(memoryview(encoded)[33:])
 
 

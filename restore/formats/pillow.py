@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from restore.errors import UnreadableImage
-from restore.formats import deep, profiles, tags
+from restore.formats import png, profiles, tags
 from restore.formats.stored import JpegSource, Stored, turned
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def _plugin(file: BinaryIO, kind: str) -> PIL.ImageFile.ImageFile:
 
 
 def probe_plain(file: BinaryIO, kind: str) -> tuple[tuple[int, int], int | None]:
-    """Stored height and width, and the orientation, from the header."""
+    """Stored height and width, and the orientation, from the header. For any kind but PNG."""
     opened = _plugin(file, kind)
     width, height = opened.size
     return (height, width), tags.orientation_of(_bare_exif(opened.info.get("exif")))
 
 
 def read_plain(file: BinaryIO, kind: str) -> Stored:
-    """The first picture in a file whose kind is known."""
+    """The first picture in a file whose kind is known, and is not PNG."""
     image = _plugin(file, kind)
     info: dict[Any, Any] = image.info
     notes: tuple[str, ...] = ()
@@ -58,22 +58,11 @@ def read_plain(file: BinaryIO, kind: str) -> Stored:
     if "mp" in info:
         notes += ("further pictures inside the JPEG (another view, a depth or brightness map) were left out",)
     image.load()
-    exif = _bare_exif(info.get("exif")) or _exif_in_text(info)
+    exif = _bare_exif(info.get("exif"))
     orientation = tags.orientation_of(exif)
     icc = info.get("icc_profile")
-    loaded: PIL.Image.Image = image
-    if image.mode in {"P", "PA"}:
-        loaded = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    elif image.mode == "1":
-        loaded = image.convert("L")
-    elif image.mode in {"CMYK", "YCbCr", "LAB"}:
-        loaded, note = profiles.to_srgb(image, icc)
-        notes += (note,)
-    elif image.mode not in {"L", "LA", "RGB", "RGBA"}:
-        raise UnreadableImage(f"pixels of the kind {image.mode} are not supported. Save it as 8- or 16-bit RGB first.")
+    loaded, converted = _as_grey_or_rgb(image, icc)
     pixels, alpha = _copy_out(loaded, orientation)
-    if alpha is None and "transparency" in info and image.mode in {"1", "L", "RGB"}:
-        alpha = _alpha_of_one_colour(pixels, info["transparency"], file, kind)
     return Stored(
         pixels,
         alpha,
@@ -82,10 +71,41 @@ def read_plain(file: BinaryIO, kind: str) -> Stored:
         info.get("xmp"),
         _dpi(info, exif, kind),
         orientation,
-        notes,
+        notes + converted,
         jpeg=_jpeg_source(image) if kind == "JPEG" else None,
         lossless=kind == "WEBP" and _webp_is_lossless(file),
     )
+
+
+def read_plain_png(file: BinaryIO) -> Stored:
+    """A PNG of up to 8 bits; of an animation the first picture."""
+    around = png.read_around(file)
+    image = _plugin(around.pixels, "PNG")
+    image.load()
+    # Pillow leaves rows black for which there are no data. In a row that is not, there were some: most files need not
+    # be unpacked once more.
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    if (around.header.interlaced or not np.asarray(last).any()) and png.rows_are_missing(file, around):
+        raise UnreadableImage("the picture is damaged (its last rows are missing). Is there another copy?")
+    loaded, _ = _as_grey_or_rgb(image, around.icc)
+    pixels, alpha = _copy_out(loaded, around.orientation)
+    if alpha is None and "transparency" in image.info and image.mode in {"1", "L", "RGB"}:
+        alpha = _alpha_of_one_colour(pixels, image.info["transparency"], around.header.bits)
+    return around.with_pixels(pixels, alpha)
+
+
+def _as_grey_or_rgb(image: PIL.Image.Image, icc: bytes | None) -> tuple[PIL.Image.Image, tuple[str, ...]]:
+    """The picture in one of the modes L, LA, RGB and RGBA, and what is to be said about the way there."""
+    if image.mode in {"L", "LA", "RGB", "RGBA"}:
+        return image, ()
+    if image.mode in {"P", "PA"}:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB"), ()
+    if image.mode == "1":
+        return image.convert("L"), ()
+    if image.mode in {"CMYK", "YCbCr", "LAB"}:
+        made, note = profiles.to_srgb(image, icc)
+        return made, (note,)
+    raise UnreadableImage(f"pixels of the kind {image.mode} are not supported. Save it as 8- or 16-bit RGB first.")
 
 
 def _copy_out(image: PIL.Image.Image, orientation: int | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -115,20 +135,11 @@ def _copy_out(image: PIL.Image.Image, orientation: int | None) -> tuple[np.ndarr
     return pixels, alpha
 
 
-def _alpha_of_one_colour(pixels: np.ndarray, colour: Any, file: BinaryIO, kind: str) -> np.ndarray:
-    """Alpha for a file that names one colour as transparent."""
-    scale = 1
-    if kind == "PNG":
-        # The colour is in the file's own depth, while Pillow has spread 2 and 4 bits to 8; 1 bit it has seen to.
-        file.seek(24)
-        scale = {2: 85, 4: 17}.get(file.read(1)[0], 1)
-    same = pixels == np.asarray(colour) * scale
+def _alpha_of_one_colour(pixels: np.ndarray, colour: Any, bits: int) -> np.ndarray:
+    """Alpha for a PNG that names one colour as transparent."""
+    # The colour is in the file's own depth, while Pillow has spread 2 and 4 bits to 8; 1 bit it has seen to.
+    same = pixels == np.asarray(colour) * {2: 85, 4: 17}.get(bits, 1)
     return np.where(same if same.ndim == 2 else same.all(axis=2), np.uint8(0), np.uint8(255))
-
-
-def _exif_in_text(info: dict[Any, Any]) -> bytes | None:
-    found = (tags.exif_of_text(info[name]) for name in tags.EXIF_TEXTS if isinstance(info.get(name), str))
-    return next(filter(None, found), None)
 
 
 def _bare_exif(exif: bytes | None) -> bytes | None:
@@ -216,7 +227,7 @@ def _png_options(stored: Stored) -> dict[str, Any]:
 
     chunks = PngInfo()
     if stored.xmp:
-        chunks.add(b"iTXt", deep.xmp_chunk(stored.xmp))
+        chunks.add(b"iTXt", png.xmp_chunk(stored.xmp))
     return {"icc_profile": stored.icc, "exif": stored.exif, "pnginfo": chunks}
 
 

@@ -159,6 +159,47 @@ def test_damaged_data_inside_a_whole_file():
     assert re.fullmatch(r"the picture: the picture is damaged \(.+\)\. Is there another copy\?", said_of(bytes(broken)))
 
 
+def png_of(rows: bytes, *, height: int, width: int, colour: int, interlaced: bool = False) -> bytes:
+    """A whole 8-bit PNG of these scanlines, whatever its header promises."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, interlaced))
+    palette = chunk(b"PLTE", bytes(range(48))) if colour == 3 else b""
+    return b"\x89PNG\r\n\x1a\n" + header + palette + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("colour", "samples"), [(0, 1), (2, 3), (3, 1), (4, 2), (6, 4)])
+def test_a_png_that_holds_half_of_its_rows_is_damaged(colour, samples):
+    row = b"\0" + bytes(range(1, 1 + 5 * samples))
+    assert read(png_of(row * 4, height=4, width=5, colour=colour)).pixels.shape[:2] == (4, 5)
+    assert said_of(png_of(row * 2, height=4, width=5, colour=colour)) == (
+        "the picture: the picture is damaged (its last rows are missing). Is there another copy?"
+    )
+
+
+def test_a_png_that_ends_in_black_rows_is_whole():
+    assert read(png_of(bytes(4 * 6), height=4, width=5, colour=0)).pixels.tolist() == [[0] * 5] * 4
+
+
+def test_an_interlaced_png_whose_last_pass_is_missing_is_damaged():
+    # Adam7 of 8 x 8 has passes of 1x1, 1x1, 1x2, 2x2, 2x4, 4x4 and 4x8 pixels, each row with its filter's byte.
+    passes = [(1, 1), (1, 1), (1, 2), (2, 2), (2, 4), (4, 4), (4, 8)]
+    rows = [b"\0" + bytes([7] * width) for height, width in passes for _ in range(height)]
+    whole = png_of(b"".join(rows), height=8, width=8, colour=0, interlaced=True)
+    assert read(whole).pixels.tolist() == [[7] * 8] * 8
+    assert "its last rows are missing" in said_of(
+        png_of(b"".join(rows[:-1]), height=8, width=8, colour=0, interlaced=True)
+    )
+
+
+def test_an_interlaced_png_narrower_than_a_pass_is_whole():
+    # Of one pixel in width and 3 in height, passes 1, 5 (row 2) and 7 (row 1) have pixels.
+    image = read(png_of(b"\0\1\0\3\0\2", height=3, width=1, colour=0, interlaced=True))
+    assert image.pixels.tolist() == [[1], [2], [3]]
+
+
 @pytest.mark.parametrize(
     ("pixels", "options", "said"),
     [
