@@ -44,6 +44,14 @@ _HOLDS_ALPHA = frozenset({"PNG", "TIFF", "WEBP"})
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 # A JPEG segment's length field has 16 bits, of which each kind needs some for its own name.
 _JPEG_EXIF_MOST, _JPEG_XMP_MOST = 65_527, 65_504
+# Dots per inch, least and most: PNG and BMP hold whole dots per metre in 31 bits, JPEG per inch in 16, TIFF two numbers
+# of 32 bits.
+_DPI = {
+    "PNG": (0.0254, 0.0254 * (2**31 - 1)),
+    "BMP": (0.0254, 0.0254 * (2**31 - 1)),
+    "JPEG": (1.0, 65_535.0),
+    "TIFF": (0.0001, 2**32 - 1.0),
+}
 _ROWS = 256
 
 
@@ -207,9 +215,18 @@ def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
         lost.append(f"{kind} holds no transparency: the picture was laid on white")
     if kind != "JPEG" and image.jpeg and image.jpeg.segments:
         lost.append(f"{kind} holds no captions as JPEG does (IPTC beside EXIF and XMP, comments): they were left out")
+    if image.dpi and kind == "WEBP" and not (image.exif and tags.has_resolution(image.exif)):
+        lost.append("WEBP holds a resolution in EXIF alone: it was left out")
+    if image.dpi and kind != "WEBP" and not _holds_dpi(kind, image.dpi):
+        lost.append(f"a resolution that {kind} cannot hold was left out")
     if kind == "BMP" and (image.icc or image.exif or image.xmp):
         lost.append("BMP holds no profile, EXIF or XMP: they were left out")
     return tuple(lost)
+
+
+def _holds_dpi(kind: str, dpi: tuple[float, float]) -> bool:
+    least, most = _DPI.get(kind, (math.inf, 0.0))
+    return all(least <= value <= most for value in dpi)
 
 
 def format_for(path: Path) -> str:
@@ -430,7 +447,8 @@ def _encode_into(image: Image, kind: str, file: BinaryIO) -> None:
         if icc[16:20] == b"GRAY":
             pixels = profiles.grey_in_srgb(pixels, icc)
         icc = profiles.fitting_profile(icc, is_grey=False)
-    stored = Stored(pixels, alpha, icc, image.exif, image.xmp, image.dpi, jpeg=image.jpeg, lossless=image.lossless)
+    dpi = image.dpi if image.dpi and _holds_dpi(kind, image.dpi) else None
+    stored = Stored(pixels, alpha, icc, image.exif, image.xmp, dpi, jpeg=image.jpeg, lossless=image.lossless)
     if kind == "TIFF":
         tiff.write_tiff(file, stored)
     elif kind == "PNG" and image.bit_depth == 16:

@@ -198,7 +198,7 @@ def write_plain(file: BinaryIO, stored: Stored, kind: str) -> None:
     if stored.alpha is not None:
         made.putalpha(PIL.Image.fromarray(np.ascontiguousarray(stored.alpha)))
     options: dict[str, Any] = {}
-    if stored.dpi is not None and max(stored.dpi) < 65_536:
+    if stored.dpi is not None:
         options["dpi"] = stored.dpi
     if kind == "PNG":
         options |= _png_options(stored)

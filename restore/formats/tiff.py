@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any, BinaryIO, Literal
@@ -21,6 +22,7 @@ from restore.formats import profiles, tags
 from restore.formats.stored import Stored
 
 _DEFLATE, _JPEG = 8, 7
+_RATIONALS = frozenset({5, 10})
 _GREY_INVERTED, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 # A strip of about 1 MiB: small enough to copy without being noticed, large enough to compress well.
 _STRIP_BYTES = 1 << 20
@@ -48,7 +50,7 @@ def read_tiff(file: BinaryIO) -> Stored:
         page: Any = tif.pages[0]
         _refuse_unsupported(page)
         _refuse_cut_off(page, file)
-        icc = _tag(page, 34675)
+        icc = _bytes(page, 34675)
         stored = _arrange(page, page.asarray(), icc)
         notes = stored.notes
         others: Iterator[Any] = islice(tif.pages, 1, None)
@@ -58,7 +60,7 @@ def read_tiff(file: BinaryIO) -> Stored:
             stored,
             icc=icc,
             exif=tags.exif_of_tiff(file),
-            xmp=_tag(page, 700),
+            xmp=_bytes(page, 700),
             dpi=_dpi(page),
             orientation=_orientation(page),
             notes=notes,
@@ -66,22 +68,44 @@ def read_tiff(file: BinaryIO) -> Stored:
 
 
 def _tag(page: Any, code: int) -> Any:
-    found = page.tags.get(code)
-    return None if found is None else found.value
+    """A tag's value as tifffile decodes it; None where there is none, or none that it can decode."""
+    with suppress(ValueError, TypeError, LookupError, struct.error):
+        found = page.tags.get(code)
+        return None if found is None else found.value
+    return None
+
+
+def _number(page: Any, code: int) -> float | None:
+    """The first number of a tag; None where it holds none. Writers take any type and count for it."""
+    value = _tag(page, code)
+    values = value if isinstance(value, tuple) else (value,)
+    if not values or not isinstance(values[0], int | float) or not math.isfinite(values[0]):
+        return None
+    if page.tags.get(code).dtype not in _RATIONALS:
+        return values[0]
+    return values[0] / values[1] if len(values) > 1 and values[1] else None
+
+
+def _bytes(page: Any, code: int) -> bytes | None:
+    """A tag's value where it is a block of bytes, which some writers call text."""
+    value = _tag(page, code)
+    if isinstance(value, str):
+        return value.encode() or None
+    return value if isinstance(value, bytes) and value else None
 
 
 def _orientation(page: Any) -> int | None:
-    value = _tag(page, tags.ORIENTATION)
-    return int(value) if value is not None and 1 <= int(value) <= 8 else None
+    value = _number(page, tags.ORIENTATION)
+    return int(value) if value is not None and value in range(1, 9) else None
 
 
 def _dpi(page: Any) -> tuple[float, float] | None:
     """Dots per inch; None where the file states no unit, because then the numbers only give the pixels' shape."""
-    per_inch = {2: 1.0, 3: 2.54}.get(int(_tag(page, 296) or 2))
-    across, down = _tag(page, 282), _tag(page, 283)
-    if per_inch is None or not across or not down or not across[1] or not down[1]:
+    per_inch = {2.0: 1.0, 3.0: 2.54}.get(_number(page, 296) or 2.0)
+    across, down = _number(page, 282), _number(page, 283)
+    if per_inch is None or not across or not down:
         return None
-    return across[0] / across[1] * per_inch, down[0] / down[1] * per_inch
+    return across * per_inch, down * per_inch
 
 
 def _refuse_unsupported(page: Any) -> None:

@@ -9,9 +9,10 @@ import zlib
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 from PIL import ImageCms
 
-from restore.image import Image, encode, probe_size, read
+from restore.image import Image, encode, losses, probe_size, read
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # Above 1 MiB, where Pillow refuses to unpack; noise, so that it does not shrink.
@@ -89,3 +90,106 @@ def test_probing_a_png_reads_no_pixel():
     file = Counted(with_chunks(encode(Image(noise), "PNG"), chunk(b"zTXt", b"Comment\0\0" + zlib.compress(LARGE))))
     assert probe_size(file) == (500, 500)
     assert file.count < 1000
+
+
+# Resolution
+
+
+ABSURD = (4_294_967_295.0, 4_294_967_295.0)
+
+
+@DEPTHS
+@pytest.mark.parametrize("dpi", [ABSURD, (300.0, 1e-9)], ids=["large", "small"])
+def test_a_resolution_that_a_png_cannot_hold_is_left_out_and_said(dtype, dpi):
+    image = Image(GREY.astype(dtype), dpi=dpi)
+    assert read(encode(image, "PNG")).dpi is None
+    assert losses(image, "PNG") == ("a resolution that PNG cannot hold was left out",)
+
+
+@pytest.mark.parametrize(("dpi", "fits"), [((65_535.0, 1.0), True), ((65_535.6, 1.0), False), ((0.4, 1.0), False)])
+def test_jpeg_holds_whole_dots_per_inch_of_16_bits(dpi, fits):
+    image = Image(GREY, dpi=dpi)
+    assert read(encode(image, "JPEG")).dpi == (dpi if fits else None)
+    assert losses(image, "JPEG") == (() if fits else ("a resolution that JPEG cannot hold was left out",))
+
+
+def test_webp_holds_a_resolution_in_exif_alone():
+    exif = struct.pack("<2sHIH", b"II", 42, 8, 3)
+    exif += struct.pack("<HHIIHHIIHHIHHI", 282, 5, 1, 50, 283, 5, 1, 50, 296, 3, 1, 2, 0, 0) + struct.pack(
+        "<II", 300, 1
+    )
+    image = Image(GREY, dpi=(300.0, 300.0))
+    assert losses(image, "WEBP") == ("WEBP holds a resolution in EXIF alone: it was left out",)
+    assert losses(Image(GREY, exif=exif, dpi=(300.0, 300.0)), "WEBP") == ()
+
+
+def test_the_absurd_resolution_of_a_tiff_is_no_reason_to_fail():
+    file = io.BytesIO()
+    tifffile.imwrite(file, GREY.astype(np.uint16), resolution=((4_294_967_295, 1), (4_294_967_295, 1)))
+    image = read(file.getvalue())
+    assert image.dpi == ABSURD
+    np.testing.assert_array_equal(read(encode(image, "PNG")).pixels, GREY)
+
+
+# TIFF: optional tags of odd types
+
+
+def tiff_with(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """A grey TIFF of 2 x 1 pixels by hand, with further tags: number, type, count, value (4 bytes, or longer)."""
+    base = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 3, 1, 8)]
+    base += [(277, 3, 1, 1), (278, 3, 1, 1), (279, 3, 1, 2)]
+    found = [(tag, kind, count, struct.pack("<HH", value, 0)) for tag, kind, count, value in base] + list(entries)
+    heap_at = 10 + 2 + 12 * len(found) + 4
+    table, heap = struct.pack("<H", len(found)), b""
+    for tag, kind, count, value in sorted(found):
+        inline = value if len(value) == 4 else struct.pack("<I", heap_at + len(heap))
+        table += struct.pack("<HHI", tag, kind, count) + inline
+        heap += b"" if len(value) == 4 else value
+    return b"II" + struct.pack("<HI", 42, 10) + b"\x07\x08" + table + bytes(4) + heap
+
+
+FLOAT_300, LONG_300 = (11, 1, struct.pack("<f", 300)), (4, 1, struct.pack("<I", 300))
+
+
+@pytest.mark.parametrize(
+    "value", [FLOAT_300, LONG_300, (12, 1, struct.pack("<d", 300)), (5, 1, struct.pack("<II", 600, 2))]
+)
+def test_a_tiffs_resolution_may_be_a_number_of_any_type(value):
+    image = read(tiff_with((282, *value), (283, *value)))
+    assert image.pixels.tolist() == [[7, 8]]
+    assert image.dpi == (300, 300)
+
+
+def test_of_a_unit_or_an_orientation_that_is_twice_there_the_first_counts():
+    twice = struct.pack("<HH", 3, 3)
+    file = tiff_with((274, 3, 2, twice), (282, *LONG_300), (283, *LONG_300), (296, 3, 2, twice))
+    image = read(file)
+    # 3 is upside down, and centimetres.
+    assert image.pixels.tolist() == [[8, 7]]
+    assert image.dpi == (762, 762)
+    assert probe_size(file) == (1, 2)
+
+
+@pytest.mark.parametrize("tag", [274, 282, 283, 296, 700, 34675])
+@pytest.mark.parametrize(
+    "value",
+    [
+        (2, 4, b"odd\0"),
+        (5, 1, struct.pack("<II", 1, 0)),
+        (4, 1, bytes(4)),
+        (1, 0, bytes(4)),
+        (3, 4000, struct.pack("<I", 1 << 30)),
+        (99, 1, bytes(4)),
+        (11, 1, struct.pack("<f", float("nan"))),
+        (12, 1, struct.pack("<d", float("inf"))),
+    ],
+    ids=["text", "over zero", "zero", "none", "beyond the end", "of no type", "nan", "infinite"],
+)
+def test_a_faulty_tag_that_is_optional_costs_a_tiff_no_pixel(tag, value):
+    others = {282: LONG_300, 283: LONG_300}
+    others.pop(tag, None)
+    file = tiff_with((tag, *value), *((other, *said) for other, said in others.items()))
+    image = read(file)
+    assert image.pixels.tolist() == [[7, 8]]
+    assert probe_size(file) == (1, 2)
+    np.testing.assert_array_equal(read(encode(image, "PNG")).pixels, image.pixels)
