@@ -353,6 +353,8 @@ def _upright(stored: Stored, kind: str) -> Image:
     exif, xmp = stored.exif, stored.xmp
     if stored.orientation is not None:
         exif = tags.upright_exif(exif) if exif else None
+        if exif and stored.orientation >= 5:
+            exif = tags.sideways_exif(exif)
         xmp = tags.upright_xmp(xmp) if xmp else None
     dpi = stored.dpi
     if dpi is not None:

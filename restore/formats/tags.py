@@ -20,6 +20,14 @@ EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 #: captions of a press archive, which some readers also look for in the EXIF of a JPEG.
 DESCRIPTIVE = frozenset({269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 33723, *range(40091, 40096)})
 
+# Tags that come in pairs, with the directory (0: the main one) in which they are: width and height, dots per inch, and
+# dots on the sensor.
+_ACROSS_AND_DOWN = (
+    (0, 0x0100, 0x0101),
+    (0, RESOLUTION, RESOLUTION + 1),
+    (EXIF, 0xA002, 0xA003),
+    (EXIF, 0xA20E, 0xA20F),
+)
 # Directories that a directory may point to; maker notes have a layout of their own and stay closed.
 _BELOW = {0: (EXIF, GPS), EXIF: (INTEROP,), GPS: (), INTEROP: ()}
 _ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
@@ -168,6 +176,18 @@ def upright_exif(exif: bytes) -> bytes:
     return bytes(changed)
 
 
+def sideways_exif(exif: bytes) -> bytes:
+    """The same EXIF for pixels that have been turned by a quarter: width and height of each kind changed places."""
+    changed = bytearray(exif)
+    for part, across, down in _ACROSS_AND_DOWN:
+        first, second = _find(exif, across, part), _find(exif, down, part)
+        if first and second:
+            # All of an entry but its number: how wide a value is may differ between the two.
+            one, other = (slice(place.value - 6, place.value + 4) for place in (first, second))
+            changed[one], changed[other] = exif[other], exif[one]
+    return bytes(changed)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a tag's value is, how struct reads it (None: not one integer), and where the link to the thumbnail is."""
@@ -177,13 +197,19 @@ class _Place:
     next_link: int
 
 
-def _find(exif: bytes | None, wanted: int) -> _Place | None:
-    """A tag in the main directory of an EXIF block."""
+def _find(exif: bytes | None, wanted: int, part: int = 0) -> _Place | None:
+    """A tag in the main directory of an EXIF block, or in the part that a tag of the main one points to."""
     order = _ORDERS.get((exif or b"")[:2])
     if exif is None or order is None:
         return None
     try:
-        (at,) = struct.unpack_from(order + "I", exif, 4)
+        if part:
+            pointer = _find(exif, part)
+            if pointer is None or pointer.form is None:
+                return None
+            (at,) = struct.unpack_from(pointer.form, exif, pointer.value)
+        else:
+            (at,) = struct.unpack_from(order + "I", exif, 4)
         (number,) = struct.unpack_from(order + "H", exif, at)
         for start in range(at + 2, at + 2 + 12 * number, 12):
             tag, kind, count, _ = struct.unpack_from(order + "HHI4s", exif, start)

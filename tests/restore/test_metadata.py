@@ -193,3 +193,60 @@ def test_a_faulty_tag_that_is_optional_costs_a_tiff_no_pixel(tag, value):
     assert image.pixels.tolist() == [[7, 8]]
     assert probe_size(file) == (1, 2)
     np.testing.assert_array_equal(read(encode(image, "PNG")).pixels, image.pixels)
+
+
+# EXIF of a picture that was turned
+
+
+def exif_of_sizes(order: str, orientation: int) -> bytes:
+    """EXIF of a picture of 60 x 40: sizes in both directories, 300 dots per inch across and 150 down."""
+    main = struct.pack(order + "HHII", 256, 4, 1, 60) + struct.pack(order + "HHIHH", 257, 3, 1, 40, 0)
+    main += struct.pack(order + "HHIHH", 274, 3, 1, orientation, 0)
+    # 8 bytes of header, 6 entries of 12, 6 for their number and the link: numbers follow at 86, the Exif part at 102.
+    main += struct.pack(order + "HHII", 282, 5, 1, 86) + struct.pack(order + "HHII", 283, 5, 1, 94)
+    main += struct.pack(order + "HHII", 0x8769, 4, 1, 102)
+    part = struct.pack(order + "HHIHH", 0xA002, 3, 1, 60, 0) + struct.pack(order + "HHII", 0xA003, 4, 1, 40)
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    numbers = struct.pack(order + "IIII", 300, 1, 150, 1)
+    return (
+        head + struct.pack(order + "H", 6) + main + bytes(4) + numbers + struct.pack(order + "H", 2) + part + bytes(4)
+    )
+
+
+def sizes_in(exif: bytes) -> list[float]:
+    """Width, height, dots per inch across and down, and width and height in the Exif part."""
+    found = PIL.Image.Exif()
+    found.load(exif)
+    part = found.get_ifd(0x8769)
+    return [float(value) for value in (*(found[tag] for tag in (256, 257, 282, 283)), part[0xA002], part[0xA003])]
+
+
+LYING = np.zeros((40, 60, 3), np.uint8)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_the_sizes_in_exif_are_those_of_the_turned_picture(format, orientation, order):  # noqa: A002
+    exif = exif_of_sizes(order, orientation)
+    assert sizes_in(exif) == [60, 40, 300, 150, 60, 40]
+    image = read(encode(Image(LYING, exif=exif), format))
+    sideways = orientation >= 5
+    assert (image.height, image.width) == ((60, 40) if sideways else (40, 60))
+    assert sizes_in(image.exif) == ([40, 60, 150, 300, 40, 60] if sideways else [60, 40, 300, 150, 60, 40])
+
+
+def test_the_sizes_in_the_exif_of_a_tiff_are_those_of_the_turned_picture():
+    made = encode(Image(LYING, exif=exif_of_sizes("<", 1)), "TIFF")
+    upright = struct.pack("<HHIHH", 274, 3, 1, 1, 0)
+    assert made.count(upright) == 1
+    image = read(made.replace(upright, struct.pack("<HHIHH", 274, 3, 1, 6, 0)))
+    found = PIL.Image.Exif()
+    found.load(image.exif)
+    assert (found.get_ifd(0x8769)[0xA002], found.get_ifd(0x8769)[0xA003]) == (40, 60)
+
+
+@pytest.mark.parametrize("end", range(8, 140, 3))
+def test_exif_that_is_cut_off_anywhere_is_no_reason_to_fail(end):
+    image = read(encode(Image(LYING, exif=exif_of_sizes("<", 6)[:end]), "PNG"))
+    assert len(image.exif) == min(end, 132)
