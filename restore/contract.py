@@ -54,9 +54,10 @@ class Param:
         # Half of the float32 rounding of `max`: 75 typed by a user is 75/255 in the spec.
         slack = 1e-6 * max(1.0, abs(high))
         if value > high + slack:
-            most = "strongest noise" if self.name == "sigma" else "most"
+            if self.name != "sigma":
+                raise BadOption(f"{shown} is above {high:g}, the most that {model} takes. Use {high:g} or less.")
             raise BadOption(
-                f"{shown} is above {high:g}, the {most} {model} was trained on.\n"
+                f"{shown} is above {high:g}, the strongest noise {model} was trained on.\n"
                 f"Use {high:g} or less, or list the models with: restore models list"
             )
         if value < low - slack:

@@ -84,13 +84,12 @@ def plan(
         folder = None if output is None else Path(output)
         found = [pair for text in inputs for pair in _find(text, besides=folder)]
         _refuse_none(found, inputs)
-        if output is None:
-            answers = _answers_among(found, suffix)
+        answers = _answers_among(found, suffix)
         jobs = _without_collisions(
             Job(source, place(source, below), overwrite, below=below)
             for source, below in found
-            # One that was named is never replaced.
-            if source not in answers or (below is None and overwrite)
+            # One that was named is never replaced, and taken where its answer goes elsewhere.
+            if source not in answers or (below is None and (overwrite or output is not None))
         )
     if copies > 1:
         jobs = [_numbered(job, number) for job in jobs for number in range(1, copies + 1)]
@@ -120,7 +119,8 @@ def find(inputs: Sequence[str]) -> list[Path | None]:
         if text == STREAM:
             found[STREAM] = None
         else:
-            found |= {os.path.realpath(path): path for path, _ in _find(text, besides=None)}
+            # A link to a picture is a further name of it: both are told, as both are restored.
+            found |= {str(Path(os.path.realpath(p.parent), p.name)): p for p, _ in _find(text, besides=None)}
     _refuse_none(found, inputs)
     return list(found.values())
 
@@ -170,6 +170,8 @@ def _refuse_missing(path: Path, what: str) -> None:
 
 def _answers_among(found: Iterable[Found], suffix: str) -> set[Path]:
     """What an earlier run put beside its input, one of several versions or not."""
+    if not suffix:
+        return set()
     pictures = {path.parent / path.stem for path, _ in found}
     called_so = re.compile(rf"(.*){re.escape(suffix)}(-\d+)?", re.DOTALL)
     return {path for path, _ in found if (name := called_so.fullmatch(path.stem)) and path.parent / name[1] in pictures}

@@ -92,24 +92,32 @@ def open_tools(
     threads: int | None = None,
     self_ensemble: int = 1,
     models: Mapping[str, str] | None = None,
+    marks_are_known: bool = False,
 ) -> dict[str, Tool]:
     """The tools of the steps for which a model is installed, opened when they are first used.
 
     `self_ensemble` is how often remover and denoiser look. `models` names others than the usual ones, by step:
-    {"denoise": "denoise-best"}. Raises BadOption for a number that cannot be.
+    {"denoise": "denoise-best"}. `marks_are_known`: somebody saw the mark, so that the remover need not be sure of one.
+    Raises BadOption for a number that cannot be.
     """
     check_count(self_ensemble)
     there = {entry.task for entry in store.entries()}
     names = dict(zip(NAMES, NAMES, strict=True)) | dict(models or {})
-    return {step: _Late(step, names[step], device, threads, self_ensemble) for step in NAMES if step in there}
+    return {
+        step: _Late(step, names[step], device, threads, self_ensemble, marks_are_known=marks_are_known)
+        for step in NAMES
+        if step in there
+    }
 
 
 class _Late:
     """A tool whose model is opened at its first use: most photos do not need all."""
 
-    def __init__(self, task: str, model: str, device: str, threads: int | None, self_ensemble: int) -> None:
+    def __init__(
+        self, task: str, model: str, device: str, threads: int | None, self_ensemble: int, *, marks_are_known: bool
+    ) -> None:
         self._task, self._model, self._device, self._threads = task, model, device, threads
-        self._self_ensemble = self_ensemble
+        self._self_ensemble, self._marks_are_known = self_ensemble, marks_are_known
         self._tool: Tool | None = None
 
     def __call__(self, image: Image, *, progress: Callable[[float], None] | None = None, **params: float) -> Restored:
@@ -123,7 +131,9 @@ class _Late:
 
             return open_colorizer(self._model, device=self._device, threads=self._threads)
         restorer = open_model(self._model, kind=Restorer, device=self._device, threads=self._threads)
-        return partial(restorer, self_ensemble=self._self_ensemble)
+        known = self._marks_are_known and any(param.name == "certainty" for param in restorer.spec.params)
+        params = {"certainty": 0.0} if known else {}
+        return partial(restorer, self_ensemble=self._self_ensemble, **params)  # type: ignore[arg-type]
 
 
 def make_plan(image: Image, planner: Planner | None) -> tuple[Step, ...]:
@@ -151,8 +161,8 @@ def carry_out(
 ) -> Outcome:
     """Do the steps of a plan, or, without one, those that the planner proposes.
 
-     Of a plan of the planner's own a step is left out that it no longer wants when it looks at the picture again
-    ; no step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
+    Of a plan of the planner's own a step is left out that it no longer wants when it looks at the picture again; no
+    step is added. How strong the noise is, the denoiser finds itself unless a user's plan says it.
     """
     told = steps is not None
     planned = tuple(steps) if steps is not None else make_plan(image, planner)

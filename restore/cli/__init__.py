@@ -21,6 +21,14 @@ from restore.errors import RestoreError
 _LOST = {errno.ENOSPC: "the disk is full. Make room.", errno.EBADF: "it is closed. Send it to a file: > result.txt"}
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 class _Commands(TyperGroup):
     """Ends every command with one plain sentence and its exit code, unless the error is our bug."""
 
@@ -32,9 +40,9 @@ class _Commands(TyperGroup):
         except RestoreError as error:
             talk(f"Error: {error}")
             code = error.exit_code
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             talk("Stopped. Every finished file is whole, and nothing is half-written.")
-            code = 130
+            code = 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
         except OSError as error:
             if error.filename is not None:
                 talk(f"Error: {error.filename}: {error.strerror}.")
@@ -69,7 +77,7 @@ app.add_typer(models.app, name="models")
 def main() -> None:
     """The entry point."""
     # A stop by the system is cleaned up after as Ctrl-C is.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
     _replace_closed_streams()
     # A file's name may hold what the terminal cannot show.
     if hasattr(sys.stdout, "reconfigure"):

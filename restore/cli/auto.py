@@ -77,8 +77,16 @@ def auto(
     jobs = plan(inputs, output, suffix="-restored", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     told = None if steps is None else parse(steps)
+    if told == ():
+        raise BadOption("--plan is empty. Name a step, denoise for example, or leave it out.")
     denoiser = {"denoise": denoiser_of(quality)}
-    tools = open_tools(device=device, threads=threads, self_ensemble=self_ensemble, models=denoiser)
+    tools = open_tools(
+        device=device,
+        threads=threads,
+        self_ensemble=self_ensemble,
+        models=denoiser,
+        marks_are_known=told is not None,
+    )
     _refuse_impossible(told or (), tools, denoiser)
     planner = _planner(model, device, threads) if told is None else None
     outcomes: list[Outcome] = []

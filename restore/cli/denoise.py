@@ -24,6 +24,7 @@ from restore.cli.options import (
     open_for,
     refuse_terminals,
 )
+from restore.errors import BadOption
 
 
 def denoise(
@@ -43,7 +44,7 @@ def denoise(
         typer.Option(
             metavar="LEVEL",
             help="White noise of a known level, on the 0-255 scale; auto finds noise of any kind. "
-            "`models show` tells the range.",
+            "For less of an effect see --strength. `models show` tells the range.",
         ),
     ] = "auto",
     quality: QualityOption = Quality.fast,
@@ -79,6 +80,8 @@ def denoise(
     jobs = plan(inputs, output, suffix="-denoised", overwrite=overwrite, skip_existing=skip_existing)
     refuse_terminals(jobs)
     check_count(self_ensemble)
+    if model and quality is not Quality.fast:
+        raise BadOption("--quality chooses between the models that are installed, and --model names one. Choose one.")
     restorer = open_for("denoise", model or denoiser_of(quality), device, threads)
     restorer.check_tile("auto" if tile is None else tile)
     params = {} if sigma == "auto" else {"sigma": number("sigma", sigma, restorer)}

@@ -17,6 +17,9 @@ _TITLES = {"unwatermark": "Take the watermark off", "denoise": "Remove noise", "
 _UNCHANGED = "Nothing was found to mend: the photo is unchanged."
 
 
+_NO_MARK = " No mark was sure enough to be taken off: if you see one, say so on the tab Unwatermark."
+
+
 class StepsTab(PhotoTab):
     """Steps to choose, done one after the other."""
 
@@ -79,9 +82,11 @@ class StepsTab(PhotoTab):
         return self._run(path, work, self._compare, request, progress)
 
     def _compare(self, image: Image, outcome: Outcome, download: Path) -> Updates:
+        missed = {step.name for step in outcome.planned} - {step.name for step in outcome.taken}
+        hint = _NO_MARK if "unwatermark" in missed else ""
         if outcome.image is image:
-            return {self.answer: gr.Markdown(_UNCHANGED, visible=True)}
-        said = f"Mended: {describe(outcome.taken)}. Left of the handle is before, right of it after."
+            return {self.answer: gr.Markdown(_UNCHANGED + hint, visible=True)}
+        said = f"Mended: {describe(outcome.taken)}. Left of the handle is before, right of it after.{hint}"
         return {
             self.answer: gr.Markdown(said, visible=True),
             self.source: gr.Image(visible=False),

@@ -18,7 +18,7 @@ from restore.previews import busiest, preview
 from restore.web.tab import PROGRESS, PhotoTab, Tick, Updates, actual_pixels, pair, slider
 
 _NOTE = "For marks on pictures that you own or may edit: removing others' ownership marks can be against the law."
-_REMOVED = "A mark on {:.1f} % of the photo was taken off; every other pixel is as it was."
+_REMOVED = "A mark on {:.1f} % of the photo was taken off; every other pixel is as it was{}."
 _UNCHANGED = "No mark found: the photo is unchanged. Where there is one, paint over it under Mask and run again."
 #: Looks at a photo for a visitor who has time.
 _MANY_LOOKS = 4
@@ -153,7 +153,9 @@ class UnwatermarkTab(PhotoTab):
         assert restored.mask is not None, "a model that finds marks gives its mask"
         mask_file = download.with_name(f"{download.stem.removesuffix(self.suffix)}-mask.png")
         write_mask(restored.mask, mask_file)
-        said = _REMOVED.format(max(100 * restored.found["marked"], 0.1)) if restored.changed(image) else _UNCHANGED
+        compressed = image.format == "JPEG" or (image.format == "WEBP" and not image.lossless)
+        but = f", but for what {image.format} loses when it is written anew" if compressed else ""
+        said = _REMOVED.format(max(100 * restored.found["marked"], 0.1), but) if restored.changed(image) else _UNCHANGED
         return {
             self.answer: gr.Markdown(said, visible=True),
             self.download_mask: gr.DownloadButton(value=mask_file, visible=True),

@@ -127,6 +127,21 @@ def test_answers_named_together_with_their_inputs_are_passed_over(make):
     assert jobs.passed_over == 1
 
 
+def test_answers_in_a_folder_are_passed_over_wherever_the_new_ones_go(make):
+    make("in/a.jpg", "in/a-denoised.jpg")
+    assert planned("in", to="out") == {"in/a.jpg": "out/a.jpg"}
+    assert planned("in/a.jpg", "in/a-denoised.jpg", to="other") == {
+        "in/a.jpg": "other/a.jpg",
+        "in/a-denoised.jpg": "other/a-denoised.jpg",
+    }
+
+
+def test_a_picture_and_a_link_to_it_are_both_looked_at(make):
+    make("in/a.jpg")
+    Path("in/link.jpg").symlink_to("a.jpg")
+    assert [str(path) for path in find(["in", "in/a.jpg"])] == ["in/a.jpg", "in/link.jpg"]
+
+
 def test_a_picture_named_twice_is_done_once(make):
     make("in/a.jpg")
     assert planned("in/a.jpg", "in/../in/a.jpg", "in", to="out") == {"in/a.jpg": "out/a.jpg"}

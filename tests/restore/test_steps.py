@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -385,6 +387,23 @@ def test_two_steps_of_one_kind_are_told_with_their_own_levels(run, smoother, tmp
     assert "noise, sigma about 30; noise, sigma about 5 -> out.png" in result.stderr
 
 
+def test_a_mark_that_a_user_names_need_not_be_sure(tmp_path, monkeypatch):
+    asked: list[dict[str, float]] = []
+
+    class Remover:
+        spec = SimpleNamespace(params=[SimpleNamespace(name="certainty")])
+
+        def __call__(self, image: Image, **options: Any) -> Restored:
+            asked.append(options)
+            return Restored(image, {"marked": 0.0})
+
+    monkeypatch.setattr("restore.steps.open_model", lambda *_, **__: Remover())
+    monkeypatch.setattr("restore.steps.store.entries", lambda: [SimpleNamespace(task="unwatermark")])
+    for known in (False, True):
+        open_tools(marks_are_known=known)["unwatermark"](Image(np.zeros((4, 4, 3), np.uint8)))
+    assert [options.get("certainty") for options in asked] == [None, 0.0]
+
+
 def test_a_plan_of_the_users_needs_no_planner(run, smoother, tmp_path):
     noisy = np.random.default_rng(0).normal(120, 25, (64, 64, 3)).clip(0, 255).astype(np.uint8)
     PillowImage.fromarray(noisy).save(tmp_path / "noisy.png")
@@ -399,6 +418,10 @@ def test_a_plan_of_the_users_needs_no_planner(run, smoother, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ["auto", "clean.png", "--plan", ""],
+            "Error: --plan is empty. Name a step, denoise for example, or leave it out.",
+        ),
         (["auto", "clean.png", "--plan", "sharpen"], "Error: --plan sharpen: no step is called 'sharpen'."),
         (["auto", "clean.png", "--plan", "colorize"], "Error: --plan: no model for colorize is installed."),
         (["auto", "clean.png", "--plan", "denoise:300"], "Error: --plan: --sigma 300 is above 75, the strongest noise"),
