@@ -166,16 +166,18 @@ def write(
     *,
     format: str | None = None,  # noqa: A002
     beside: Callable[[], None] = lambda: None,
+    mode_of: Path | None = None,
 ) -> None:
     """Write a picture, whole or not at all; missing folders are made. An existing file is replaced.
 
     `format` None: what the suffix says. `beside` is called once the file is complete, just before it appears, and
-    writes what belongs to it: what it raises goes on to the caller, and no file appears. Raises BadOption if there is
-    no such format and WriteFailed for the rest.
+    writes what belongs to it: what it raises goes on to the caller, and no file appears. `mode_of` is the file whose
+    permissions to take over, where the disk knows such. Raises BadOption if there is no such format and WriteFailed for
+    the rest.
     """
     path = Path(path)
     kind = format_for(path) if format is None else _known_format(format)
-    with _whole_or_nothing(path) as file:
+    with _whole_or_nothing(path, mode_of) as file:
         with _write_explained(path):
             _check_limits(image, kind)
             _encode_into(image, kind, file)
@@ -183,9 +185,15 @@ def write(
         beside()
 
 
-def copy(source: Path | bytes, path: Path, *, beside: Callable[[], None] = lambda: None) -> None:
+def copy(
+    source: Path | bytes,
+    path: Path,
+    *,
+    beside: Callable[[], None] = lambda: None,
+    mode_of: Path | None = None,
+) -> None:
     """Put the same bytes into another file as `write` does, whole or not at all. Raises WriteFailed."""
-    with _whole_or_nothing(path) as file:
+    with _whole_or_nothing(path, mode_of) as file:
         with (
             _write_explained(path),
             io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as origin,
@@ -380,7 +388,7 @@ def _check_limits(image: Image, kind: str) -> None:
 
 
 @contextmanager
-def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
+def _whole_or_nothing(path: Path, mode_of: Path | None) -> Iterator[BinaryIO]:
     """A file to fill that takes the place of `path` at the end, or leaves no trace; raises WriteFailed."""
     made: list[Path] = []
     file: BinaryIO | None = None
@@ -391,6 +399,7 @@ def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
             made += [folder for folder in path.parents if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             file = part.open("xb")
+            _take_over_mode(mode_of, part)
         yield file
         with _write_explained(path):
             file.close()
@@ -406,6 +415,14 @@ def _whole_or_nothing(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _take_over_mode(source: Path | None, part: Path) -> None:
+    """Give a file the permissions of another, but no right to run as its owner; not every disk knows permissions."""
+    if source is not None:
+        with suppress(OSError):
+            # At once and not at the end: nobody is to look into a private photo while it is being written.
+            part.chmod(source.stat().st_mode & 0o777)
 
 
 def _flush(file: BinaryIO) -> None:

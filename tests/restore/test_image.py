@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from restore.errors import BadOption, UnreadableImage
 from restore.image import (
     Image,
     JpegSource,
+    copy,
     encode,
     format_for,
     is_picture_name,
@@ -701,6 +703,52 @@ def test_missing_folders_are_made(tmp_path):
 def test_the_format_can_be_given_where_the_name_says_nothing(tmp_path):
     write(Image(LYING), tmp_path / "picture", format="tiff")
     assert read(tmp_path / "picture").format == "TIFF"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o664])
+def test_the_permissions_of_the_source_go_over(mode, tmp_path):
+    source = tmp_path / "source.png"
+    write(Image(LYING), source)
+    source.chmod(mode)
+    write(Image(LYING), tmp_path / "written.png", mode_of=source)
+    copy(source, tmp_path / "copied.png", mode_of=source)
+    for name in ("written.png", "copied.png"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+
+
+def test_no_right_to_run_as_another_user_goes_over(tmp_path):
+    source = tmp_path / "source.png"
+    write(Image(LYING), source)
+    source.chmod(0o6750)
+    write(Image(LYING), tmp_path / "a.png", mode_of=source)
+    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o750
+
+
+def test_a_source_without_permissions_is_no_reason_to_fail(tmp_path, monkeypatch):
+    write(Image(LYING), tmp_path / "a.png", mode_of=tmp_path / "gone.png")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    # As on a stick whose file system knows no permissions.
+    monkeypatch.setattr(os, "chmod", refuse)
+    write(Image(LYING), tmp_path / "b.png", mode_of=tmp_path / "a.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
+
+
+def test_nobody_else_may_look_into_a_private_answer_that_is_being_written(tmp_path):
+    source = tmp_path / "source.png"
+    write(Image(LYING), source)
+    source.chmod(0o600)
+    seen = []
+    out = tmp_path / "out"
+    write(
+        Image(LYING),
+        out / "a.png",
+        mode_of=source,
+        beside=lambda: seen.extend(stat.S_IMODE(part.stat().st_mode) for part in out.iterdir()),
+    )
+    assert seen == [0o600]
 
 
 def test_two_runs_write_the_same_bytes():
