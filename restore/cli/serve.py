@@ -29,6 +29,7 @@ def serve(
         raise BadOption('the page needs the extra "web": pip install "restore-photos[web]"')
     if not _is_loopback(host):
         talk(f"Warning: whoever can reach {host}:{port} can use the page; it asks for no password.")
+    talk("Starting: the page and its models take some seconds.")
     from restore import web
 
     web.serve(host=host, port=port, model=model, device=device, threads=threads, open_browser=open_browser)
