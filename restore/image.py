@@ -21,7 +21,7 @@ import numpy as np
 
 from restore.errors import BadOption, NotEnoughMemory, UnreadableImage, WriteFailed
 from restore.formats import deep, pillow, png, profiles, tags, tiff
-from restore.formats.stored import JpegSource, Stored, turned
+from restore.formats.stored import JpegSource, PngSource, Stored, TiffSource, turned
 
 #: Above this many pixels nothing is decoded: 1.2 GB as 8-bit RGB. An A2 sheet scanned at 600 dpi has 139 million.
 DEFAULT_MAX_PIXELS = 400_000_000
@@ -76,6 +76,10 @@ class Image:
     jpeg: JpegSource | None = None
     lossless: bool = False
     """A WebP that was compressed without loss, and is to be written so."""
+    png: PngSource | None = None
+    tiff: TiffSource | None = None
+    dropped: tuple[str, ...] = ()
+    """What no file takes over that is written of this picture, as sentences for the user."""
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha
@@ -214,22 +218,43 @@ def encode(image: Image, format: str) -> bytes:  # noqa: A002
 
 
 def losses(image: Image, format: str) -> tuple[str, ...]:  # noqa: A002
-    """What a file of this format cannot hold of this picture, as sentences for the user; empty when all fits."""
+    """What a file of this format will lack of what the picture's own held, as sentences; empty when all fits."""
     kind = _known_format(format)
-    lost = []
+    return (*_lost_of_picture(image, kind), *_lost_of_words(image, kind), *image.dropped)
+
+
+def _lost_of_picture(image: Image, kind: str) -> Iterator[str]:
     if image.bit_depth == 16 and kind not in _HOLDS_16_BITS:
-        lost.append(f"{kind} holds 8 bits per channel: 16 bits were rounded to 8")
+        yield f"{kind} holds 8 bits per channel: 16 bits were rounded to 8"
     if image.alpha is not None and kind not in _HOLDS_ALPHA:
-        lost.append(f"{kind} holds no transparency: the picture was laid on white")
-    if kind != "JPEG" and image.jpeg and image.jpeg.segments:
-        lost.append(f"{kind} holds no captions as JPEG does (IPTC beside EXIF and XMP, comments): they were left out")
+        yield f"{kind} holds no transparency: the picture was laid on white"
     if image.dpi and kind == "WEBP" and not (image.exif and tags.has_resolution(image.exif)):
-        lost.append("WEBP holds a resolution in EXIF alone: it was left out")
+        yield "WEBP holds a resolution in EXIF alone: it was left out"
     if image.dpi and kind != "WEBP" and not _holds_dpi(kind, image.dpi):
-        lost.append(f"a resolution that {kind} cannot hold was left out")
+        yield f"a resolution that {kind} cannot hold was left out"
+
+
+def _lost_of_words(image: Image, kind: str) -> Iterator[str]:
+    if kind != "JPEG" and image.jpeg and image.jpeg.segments:
+        yield f"{kind} holds no captions as JPEG does (IPTC beside EXIF and XMP, comments): they were left out"
+    if kind != "PNG" and image.png and image.png.texts:
+        yield f"{kind} holds no texts as PNG does (title, author and such): they were left out"
+    if kind != "PNG" and image.png and image.png.colours and not image.icc:
+        yield f"{kind} holds no gamma, primaries or mark of sRGB as PNG does: they were left out"
+    if kind != "TIFF" and image.tiff:
+        yield f"{kind} holds nothing like what the TIFF held: {', '.join(_named_tags(image.tiff))}"
     if kind == "BMP" and (image.icc or image.exif or image.xmp):
-        lost.append("BMP holds no profile, EXIF or XMP: they were left out")
-    return tuple(lost)
+        yield "BMP holds no profile, EXIF or XMP: they were left out"
+
+
+def _named_tags(source: TiffSource) -> Iterator[str]:
+    codes = {code for code, _ in source.tags}
+    if tags.PHOTOSHOP in codes:
+        yield "Photoshop's block"
+    if codes & tags.GEO:
+        yield "places on a map (GeoTIFF)"
+    if codes - tags.GEO - {tags.PHOTOSHOP}:
+        yield "tags of other programs"
 
 
 def _holds_dpi(kind: str, dpi: tuple[float, float]) -> bool:
@@ -371,7 +396,21 @@ def _upright(stored: Stored, kind: str) -> Image:
         elif stored.orientation in {5, 6, 7, 8}:
             dpi = (dpi[1], dpi[0])
     icc = profiles.fitting_profile(stored.icc, is_grey=pixels.ndim == 2)
-    return Image(pixels, alpha, icc, exif, xmp, dpi, kind, stored.notes, stored.jpeg, stored.lossless)
+    return Image(
+        pixels,
+        alpha,
+        icc,
+        exif,
+        xmp,
+        dpi,
+        kind,
+        stored.notes,
+        stored.jpeg,
+        stored.lossless,
+        stored.png,
+        stored.tiff,
+        stored.dropped,
+    )
 
 
 def _check_limits(image: Image, kind: str) -> None:
@@ -467,7 +506,18 @@ def _encode_into(image: Image, kind: str, file: BinaryIO) -> None:
             pixels = profiles.grey_in_srgb(pixels, icc)
         icc = profiles.fitting_profile(icc, is_grey=False)
     dpi = image.dpi if image.dpi and _holds_dpi(kind, image.dpi) else None
-    stored = Stored(pixels, alpha, icc, image.exif, image.xmp, dpi, jpeg=image.jpeg, lossless=image.lossless)
+    stored = Stored(
+        pixels,
+        alpha,
+        icc,
+        image.exif,
+        image.xmp,
+        dpi,
+        jpeg=image.jpeg,
+        lossless=image.lossless,
+        png=image.png,
+        tiff=image.tiff,
+    )
     if kind == "TIFF":
         tiff.write_tiff(file, stored)
     elif kind == "PNG" and image.bit_depth == 16:

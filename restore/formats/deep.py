@@ -51,8 +51,7 @@ def write_png(file: BinaryIO, stored: Stored) -> None:
         file.write(_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
     if stored.exif:
         file.write(_chunk(b"eXIf", stored.exif))
-    if stored.xmp:
-        file.write(_chunk(b"iTXt", png.xmp_chunk(stored.xmp)))
+    file.writelines(_chunk(kind, data) for kind, data in png.further_chunks(stored))
     file.write(memoryview(encoded)[33:])
 
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from restore.errors import UnreadableImage
-from restore.formats import png, profiles, tags
+from restore.formats import jpeg, png, profiles, tags
 from restore.formats.stored import JpegSource, Stored, turned
 
 if TYPE_CHECKING:
     import PIL.Image
     import PIL.ImageFile
 
-# What XMP beyond one segment's 64 KB begins with, in segments of its own.
-_LONG_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 # Copied at once: a few MB, so that no second copy of the picture is ever made.
 _STRIP_PIXELS = 1 << 20
 
@@ -74,6 +72,7 @@ def read_plain(file: BinaryIO, kind: str) -> Stored:
         notes + converted,
         jpeg=_jpeg_source(image) if kind == "JPEG" else None,
         lossless=kind == "WEBP" and _webp_is_lossless(file),
+        dropped=_dropped(image, file, kind),
     )
 
 
@@ -154,6 +153,13 @@ def _dpi(info: dict[Any, Any], exif: bytes | None, kind: str) -> tuple[float, fl
     return None if found is None else (float(found[0]), float(found[1]))
 
 
+def _dropped(image: Any, file: BinaryIO, kind: str) -> tuple[str, ...]:
+    """What no answer takes over, as sentences."""
+    if kind == "JPEG":
+        return jpeg.dropped(file, image.applist, has_others="mp" in image.info)
+    return ("the GIF's comment was left out",) if kind == "GIF" and image.info.get("comment") else ()
+
+
 def _jpeg_source(image: Any) -> JpegSource | None:
     from PIL import JpegImagePlugin
 
@@ -164,18 +170,7 @@ def _jpeg_source(image: Any) -> JpegSource | None:
     while len(tables) > 1 and tables[-1] == tables[-2]:
         tables.pop()
     # Pillow names three ways of subsampling; for any other, none loses nothing.
-    return JpegSource(tuple(tables), max(0, JpegImagePlugin.get_sampling(image)), _further_segments(image))
-
-
-def _further_segments(image: Any) -> bytes:
-    """What Pillow would not write back, as raw segments: Photoshop's block with IPTC captions, long XMP, comments."""
-    markers = {"APP13": (b"\xff\xed", b"Photoshop 3.0\0"), "APP1": (b"\xff\xe1", _LONG_XMP), "COM": (b"\xff\xfe", b"")}
-    kept = b""
-    for name, data in image.applist:
-        marker, start = markers.get(name, (b"", b""))
-        if marker and data.startswith(start):
-            kept += marker + (len(data) + 2).to_bytes(2, "big") + data
-    return kept
+    return JpegSource(tuple(tables), max(0, JpegImagePlugin.get_sampling(image)), jpeg.further_segments(image.applist))
 
 
 def _webp_is_lossless(file: BinaryIO) -> bool:
@@ -226,8 +221,8 @@ def _png_options(stored: Stored) -> dict[str, Any]:
     from PIL.PngImagePlugin import PngInfo
 
     chunks = PngInfo()
-    if stored.xmp:
-        chunks.add(b"iTXt", png.xmp_chunk(stored.xmp))
+    for name, data in png.further_chunks(stored):
+        chunks.add(name, data)
     return {"icc_profile": stored.icc, "exif": stored.exif, "pnginfo": chunks}
 
 

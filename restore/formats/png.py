@@ -18,12 +18,16 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 
 from restore.formats import tags
-from restore.formats.stored import Stored
+from restore.formats.stored import SIGNED, PngSource, Stored
 
 _SIGNATURE_BYTES = 8
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 # The chunks that say something about the picture.
-_SAID = frozenset({b"IHDR", b"iCCP", b"eXIf", b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"acTL"})
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_COLOURS = frozenset({b"gAMA", b"cHRM", b"sRGB", b"cICP"})
+_SAID = _TEXTS | _COLOURS | {b"IHDR", b"iCCP", b"eXIf", b"pHYs", b"acTL"}
+# Content credentials, and Apple's list of places in the file.
+_SIGNATURE, _OF_APPLE = b"caBX", b"iDOT"
 # Profiles are seldom above 3 MB and XMP seldom above 1; a hostile one could unpack to anything.
 _UNPACKED_MOST = 1 << 26
 _GREY, _RGB, _PALETTE = 0, 2, 3
@@ -78,6 +82,8 @@ class Around:
     xmp: bytes | None
     dpi: tuple[float, float] | None
     notes: tuple[str, ...]
+    source: PngSource | None
+    dropped: tuple[str, ...]
 
     @property
     def orientation(self) -> int | None:
@@ -85,7 +91,18 @@ class Around:
 
     def with_pixels(self, pixels: np.ndarray, alpha: np.ndarray | None) -> Stored:
         """The picture in full."""
-        return Stored(pixels, alpha, self.icc, self.exif, self.xmp, self.dpi, self.orientation, self.notes)
+        return Stored(
+            pixels,
+            alpha,
+            self.icc,
+            self.exif,
+            self.xmp,
+            self.dpi,
+            self.orientation,
+            self.notes,
+            png=self.source,
+            dropped=self.dropped,
+        )
 
 
 def probe_png(file: BinaryIO) -> tuple[tuple[int, int], int | None]:
@@ -128,6 +145,8 @@ def read_around(file: BinaryIO) -> Around:
         xmp,
         _dots_per_inch(last.get(b"pHYs", b"")),
         notes,
+        _source(said, icc),
+        _dropped({chunk.kind for chunk in chunks}),
     )
 
 
@@ -142,6 +161,22 @@ def _exif_and_xmp(said: list[tuple[bytes, bytes]]) -> tuple[bytes | None, bytes 
         elif kind == b"iTXt" and data.startswith(_XMP_KEYWORD + b"\0"):
             xmp = _international_text(data)
     return exif or exif_text, xmp
+
+
+def _source(said: list[tuple[bytes, bytes]], icc: bytes | None) -> PngSource | None:
+    """The chunks that go over into another PNG as they are."""
+    elsewhere = {_XMP_KEYWORD, *(keyword.encode() for keyword in tags.EXIF_TEXTS)}
+    texts = [(kind, data) for kind, data in said if kind in _TEXTS and data.partition(b"\0")[0] not in elsewhere]
+    colours = {kind: data for kind, data in said if kind in _COLOURS}
+    return PngSource(tuple(texts), tuple(colours.items()), icc) if texts or colours else None
+
+
+def _dropped(kinds: set[bytes]) -> tuple[str, ...]:
+    """What no answer takes over, as sentences."""
+    said = (SIGNED,) if _SIGNATURE in kinds else ()
+    # The second letter is small in the names that no standard gives; the first is too, unless the pixels need them.
+    own = sorted(kind.decode() for kind in kinds - {_SIGNATURE, _OF_APPLE} if kind[:2].islower())
+    return (*said, f"chunks that no standard names ({', '.join(own)}) were left out") if own else said
 
 
 def _pixels_alone(file: BinaryIO, chunks: list[_Chunk], header: Header) -> BinaryIO:
@@ -239,9 +274,18 @@ def rows_are_missing(file: BinaryIO, around: Around) -> bool:
     return missing > len(unpacking.flush())
 
 
-def xmp_chunk(xmp: bytes) -> bytes:
-    """The data of the iTXt chunk that holds XMP in a PNG, uncompressed as Adobe asks."""
-    return _XMP_KEYWORD + bytes(5) + xmp
+def further_chunks(stored: Stored) -> list[tuple[bytes, bytes]]:
+    """Names and data of the chunks to write beside size, profile, resolution, EXIF and pixels, and before these."""
+    further: list[tuple[bytes, bytes]] = []
+    if stored.png:
+        if stored.png.icc == stored.icc:
+            # A file must not have the mark of sRGB beside a profile (PNG, 11.3.3.5).
+            further += [(kind, data) for kind, data in stored.png.colours if not (stored.icc and kind == b"sRGB")]
+        further += stored.png.texts
+    if stored.xmp:
+        # Uncompressed, as Adobe asks.
+        further.append((b"iTXt", _XMP_KEYWORD + bytes(5) + stored.xmp))
+    return further
 
 
 class _Pieces(io.RawIOBase):

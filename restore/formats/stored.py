@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+from restore.formats.tags import Entry
+
+#: What is said of content credentials, whatever the format.
+SIGNED = "a signature of its origin (C2PA) was left out: it vouches for the unchanged picture alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,27 @@ class JpegSource:
 
 
 @dataclass(frozen=True, slots=True)
+class PngSource:
+    """What else a PNG says, as names and data of its chunks.
+
+    `texts` are title, author and such; `colours` are gamma, primaries and the mark of sRGB, true beside the profile
+    `icc` (None: beside none) and no other.
+    """
+
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    colours: tuple[tuple[bytes, bytes], ...] = ()
+    icc: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TiffSource:
+    """What else a TIFF says: tags by number, in its byte order ("<" or ">"), that are of no concern to the pixels."""
+
+    order: Literal["<", ">"]
+    tags: tuple[tuple[int, Entry], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A picture as its file stores it: not yet upright. Pixels and alpha as in `restore.image.Image`."""
 
@@ -34,6 +61,9 @@ class Stored:
     notes: tuple[str, ...] = ()
     jpeg: JpegSource | None = None
     lossless: bool = False
+    png: PngSource | None = None
+    tiff: TiffSource | None = None
+    dropped: tuple[str, ...] = ()
 
 
 def turned(stored: np.ndarray, orientation: int | None) -> np.ndarray:

@@ -6,10 +6,12 @@ An EXIF block is a small TIFF file: header, directory of tags, values. `exif` he
 
 from __future__ import annotations
 
+import io
 import re
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 #: Keywords under which PNGs hold EXIF as text.
 EXIF_TEXTS = ("Raw profile type exif", "Raw profile type APP1")
@@ -28,10 +30,23 @@ _ACROSS_AND_DOWN = (
     (EXIF, 0xA002, 0xA003),
     (EXIF, 0xA20E, 0xA20F),
 )
+GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844})
+PHOTOSHOP, LAYERS, SIGNATURE = 34377, 37724, 52545
+#: White point, primaries and transfer curve, for pictures without a profile.
+COLOURS = frozenset({301, 318, 319})
+# Below 700 are the tags of the standard, which are described above or say how the pixels are stored. Of those beyond,
+# these do so too, or point to places in the file, or are read elsewhere.
+_FURTHER_FROM = 701
+_NOT_FURTHER = frozenset(
+    {*range(32995, 32999), *range(34016, 34037), 33421, 33422, 33424, 34310, EXIF, GPS, 34675, INTEROP, 50674}
+    | {LAYERS, SIGNATURE}
+)
 # Directories that a directory may point to; maker notes have a layout of their own and stay closed.
 _BELOW = {0: (EXIF, GPS), EXIF: (INTEROP,), GPS: (), INTEROP: ()}
 _ORDERS: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+# How many bytes of a value belong together, where that is more than one.
+_WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
@@ -52,6 +67,15 @@ class Directory:
     entries: dict[int, Entry] = field(default_factory=dict)
     below: dict[int, Directory] = field(default_factory=dict)
 
+    def put_further(self, order: Literal["<", ">"], found: Iterable[tuple[int, Entry]]) -> None:
+        """Store values that may be in the other byte order."""
+        for tag, entry in found:
+            size = _WORDS.get(entry.kind, 1) if order != self.order else 1
+            raw = entry.raw
+            if size > 1:
+                raw = b"".join(raw[at : at + size][::-1] for at in range(0, len(raw), size))
+            self.entries[tag] = Entry(entry.kind, entry.count, raw)
+
     def put(self, tag: int, kind: int, *values: int) -> None:
         """Store integers as SHORT (3) or LONG (4), or pairs of them as RATIONAL (5)."""
         raw = struct.pack(f"{self.order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
@@ -62,23 +86,38 @@ class Directory:
         self.entries[tag] = Entry(7, len(raw), raw)
 
 
-def read_directory(file: BinaryIO) -> Directory | None:
-    """The DESCRIPTIVE tags of a TIFF or BigTIFF file or EXIF block, and its Exif and GPS parts; None if damaged."""
+def read_directory(file: BinaryIO, is_wanted: Callable[[int], bool] = DESCRIPTIVE.__contains__) -> Directory | None:
+    """The wanted tags of a TIFF or BigTIFF file or EXIF block, and its Exif and GPS parts; None if damaged."""
     file.seek(0)
     head = file.read(16)
     order = _ORDERS.get(head[:2])
     try:
         if order is None or len(head) < 8:
             return None
-        if struct.unpack(order + "H", head[2:4])[0] == 43:
-            return _read(file, order, "Q", struct.unpack(order + "Q", head[8:16])[0], 0)
-        return _read(file, order, "I", struct.unpack(order + "I", head[4:8])[0], 0)
+        word: Literal["I", "Q"] = "Q" if struct.unpack(order + "H", head[2:4])[0] == 43 else "I"
+        (at,) = struct.unpack_from(order + word, head, 4 if word == "I" else 8)
+        return _read(_Layout(file, file.seek(0, io.SEEK_END), order, word), at, 0, is_wanted)
     except (struct.error, OverflowError, OSError):
         return None
 
 
-def _read(file: BinaryIO, order: Literal["<", ">"], word: str, at: int, own_tag: int) -> Directory:
-    """One directory; `word` is "I" in TIFF and "Q" in BigTIFF, where every length and offset has 8 bytes."""
+def is_further(tag: int) -> bool:
+    """Whether a tag of a TIFF's main directory is another program's and says nothing about how pixels are stored."""
+    return tag >= _FURTHER_FROM and tag not in DESCRIPTIVE and tag not in _NOT_FURTHER
+
+
+class _Layout(NamedTuple):
+    """A file of so many bytes, and how it is read: `word` is "I" in TIFF and "Q", for lengths of 8 bytes, in BigTIFF."""
+
+    file: BinaryIO
+    length: int
+    order: Literal["<", ">"]
+    word: Literal["I", "Q"]
+
+
+def _read(layout: _Layout, at: int, own_tag: int, is_wanted: Callable[[int], bool]) -> Directory:
+    """One directory, and those below it."""
+    file, _, order, word = layout
     size = struct.calcsize(word)
     counter = "H" if word == "I" else "Q"
     found = Directory(order)
@@ -91,9 +130,11 @@ def _read(file: BinaryIO, order: Literal["<", ">"], word: str, at: int, own_tag:
         value = table[start + 4 + size : start + 4 + 2 * size]
         if tag in _BELOW[own_tag] and kind in _INTEGERS:
             (place,) = struct.unpack_from(order + _INTEGERS[kind], value)
-            found.below[tag] = _read(file, order, word, place, tag)
-        elif kind in _BYTES and (own_tag or tag in DESCRIPTIVE):
+            found.below[tag] = _read(layout, place, tag, is_wanted)
+        elif kind in _BYTES and (own_tag or is_wanted(tag)):
             length = _BYTES[kind] * count
+            if length > layout.length:
+                continue
             if length > size:
                 file.seek(struct.unpack(order + word, value)[0])
                 value = file.read(length)

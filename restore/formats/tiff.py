@@ -19,7 +19,7 @@ import numpy as np
 
 from restore.errors import UnreadableImage, WriteFailed
 from restore.formats import profiles, tags
-from restore.formats.stored import Stored
+from restore.formats.stored import SIGNED, Stored, TiffSource
 
 _DEFLATE, _JPEG = 8, 7
 _RATIONALS = frozenset({5, 10})
@@ -64,7 +64,38 @@ def read_tiff(file: BinaryIO) -> Stored:
             dpi=_dpi(page),
             orientation=_orientation(page),
             notes=notes,
+            tiff=_further(file, turned=_orientation(page) not in {None, 1}),
+            dropped=_dropped(page),
         )
+
+
+def _further(file: BinaryIO, *, turned: bool) -> TiffSource | None:
+    """The tags of other programs that stay true of the picture."""
+    found = tags.read_directory(file, tags.is_further)
+    if found is None:
+        return None
+    entries = found.entries.items()
+    # 13 is the place of a directory in that file.
+    kept = [(tag, entry) for tag, entry in entries if entry.kind != 13 and not (turned and tag in tags.GEO)]
+    return TiffSource(found.order, tuple(kept)) if kept else None
+
+
+def _dropped(page: Any) -> tuple[str, ...]:
+    """What no answer takes over, as sentences."""
+    codes = {int(tag.code) for tag in page.tags}
+    said: tuple[str, ...] = ()
+    if tags.LAYERS in codes:
+        # Photoshop would show the layers in place of the picture.
+        said += ("Photoshop's layers were left out: they show the picture as it was",)
+    if codes & tags.GEO and _orientation(page) not in {None, 1}:
+        said += ("the place on a map (GeoTIFF) was left out: the picture was turned",)
+    if tags.SIGNATURE in codes:
+        said += (SIGNED,)
+    if codes & tags.COLOURS and 34675 not in codes:
+        said += ("white point, primaries or transfer curve were left out",)
+    if 330 in codes:
+        said += ("further pictures inside the TIFF (smaller ones, or layers) were left out",)
+    return said
 
 
 def _tag(page: Any, code: int) -> Any:
@@ -220,10 +251,12 @@ def write_tiff(file: BinaryIO, stored: Stored) -> None:
     """
     pixels, alpha = stored.pixels, stored.alpha
     said = tags.read_directory(io.BytesIO(stored.exif)) if stored.exif else None
-    head = tags.Directory(said.order if said else "<")
+    head = tags.Directory(said.order if said else stored.tiff.order if stored.tiff else "<")
+    if stored.tiff:
+        head.put_further(stored.tiff.order, stored.tiff.tags)
     if said:
         head.below = said.below
-        head.entries = said.entries
+        head.entries |= said.entries
     colours = 1 if pixels.ndim == 2 else 3
     channels = colours + (alpha is not None)
     rows = max(1, _STRIP_BYTES // (pixels.shape[1] * channels * pixels.itemsize))

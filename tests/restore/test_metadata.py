@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import struct
 import zlib
@@ -250,3 +251,226 @@ def test_the_sizes_in_the_exif_of_a_tiff_are_those_of_the_turned_picture():
 def test_exif_that_is_cut_off_anywhere_is_no_reason_to_fail(end):
     image = read(encode(Image(LYING, exif=exif_of_sizes("<", 6)[:end]), "PNG"))
     assert len(image.exif) == min(end, 132)
+
+
+# PNG: texts and colours
+
+
+TITLE = (b"tEXt", b"Title\0Jay \xe9")
+AUTHOR = (b"zTXt", b"Author\0\0" + zlib.compress(b"A. Nobody"))
+COPYRIGHT = (b"iTXt", "Copyright\0\0\0de\0Urheber\0© 1955".encode())
+GAMMA = (b"gAMA", struct.pack(">I", 55_556))
+PRIMARIES = (b"cHRM", struct.pack(">8I", 31_270, 32_900, 64_000, 33_000, 21_000, 71_000, 15_000, 6_000))
+MARK = (b"sRGB", b"\0")
+WITHOUT_TEXTS = "JPEG holds no texts as PNG does (title, author and such): they were left out"
+WITHOUT_COLOURS = "JPEG holds no gamma, primaries or mark of sRGB as PNG does: they were left out"
+
+
+def chunks_of(png: bytes) -> list[tuple[bytes, bytes]]:
+    found, at = [], 8
+    while at < len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        found.append((kind, png[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return found
+
+
+def png_saying(*said: tuple[bytes, bytes], dtype: type = np.uint8, icc: bytes | None = None) -> bytes:
+    made = encode(Image(np.dstack([GREY] * 3).astype(dtype), icc=icc), "PNG")
+    return with_chunks(made, *(chunk(*one) for one in said))
+
+
+@DEPTHS
+def test_texts_and_colours_go_from_png_to_png(dtype):
+    said = [GAMMA, PRIMARIES, MARK, TITLE, AUTHOR, COPYRIGHT]
+    image = read(png_saying(*said, dtype=dtype))
+    assert losses(image, "PNG") == ()
+    made = encode(image, "PNG")
+    assert set(said) <= set(chunks_of(made))
+    # The order of the standard: colours come before the pixels.
+    kinds = [kind for kind, _ in chunks_of(made)]
+    assert max(kinds.index(kind) for kind in (b"gAMA", b"cHRM", b"sRGB")) < kinds.index(b"IDAT")
+    with PIL.Image.open(io.BytesIO(made)) as opened:
+        assert (opened.text["Title"], opened.text["Author"], opened.text["Copyright"]) == (
+            "Jay é",
+            "A. Nobody",
+            "© 1955",
+        )
+        assert opened.info["gamma"] == 0.55556
+
+
+def test_texts_after_the_pixels_go_over_too():
+    made = encode(Image(GREY), "PNG")
+    image = read(made[:-12] + chunk(*TITLE) + made[-12:])
+    assert TITLE in chunks_of(encode(image, "PNG"))
+
+
+def test_texts_and_colours_are_named_where_another_format_holds_none():
+    assert losses(read(png_saying(TITLE)), "JPEG") == (WITHOUT_TEXTS,)
+    assert losses(read(png_saying(GAMMA)), "JPEG") == (WITHOUT_COLOURS,)
+    # A profile says more than the gamma beside it.
+    assert losses(read(png_saying(GAMMA, icc=SRGB)), "JPEG") == ()
+
+
+@DEPTHS
+def test_colours_go_over_beside_their_own_profile_alone(dtype):
+    image = read(png_saying(GAMMA, PRIMARIES, dtype=dtype, icc=SRGB))
+    kept = {kind for kind, _ in chunks_of(encode(image, "PNG"))}
+    assert {b"gAMA", b"cHRM", b"iCCP"} <= kept
+    other = dataclasses.replace(image, icc=SRGB + bytes(4))
+    grey = image.with_pixels(GREY.astype(dtype))
+    for changed in (other, grey):
+        assert not {b"gAMA", b"cHRM"} & {kind for kind, _ in chunks_of(encode(changed, "PNG"))}
+        assert losses(changed, "PNG") == ()
+
+
+@DEPTHS
+def test_exif_and_xmp_do_not_go_over_as_texts_once_more(dtype):
+    exif = b"II*\0\x08\0\0\0" + bytes(6)
+    text = b"\nexif\n%8d\n%s\n" % (len(exif), exif.hex().encode())
+    said = [(b"tEXt", b"Raw profile type exif\0" + text), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>")]
+    kinds = [kind for kind, _ in chunks_of(encode(read(png_saying(*said, dtype=dtype)), "PNG"))]
+    assert (kinds.count(b"eXIf"), kinds.count(b"iTXt"), kinds.count(b"tEXt")) == (1, 1, 0)
+
+
+SIGNED = "a signature of its origin (C2PA) was left out: it vouches for the unchanged picture alone"
+
+
+@DEPTHS
+def test_what_a_png_holds_for_one_program_alone_is_named(dtype):
+    image = read(png_saying((b"caBX", b"jumb"), (b"mkBF", b"layers"), (b"tIME", bytes(7)), dtype=dtype))
+    for format_ in ("PNG", "TIFF"):
+        assert losses(image, format_) == (SIGNED, "chunks that no standard names (mkBF) were left out")
+    assert image.notes == ()
+
+
+# TIFF: tags that say nothing about how the pixels are stored
+
+
+PHOTOSHOP = (34377, 7, 8, b"8BIM\x04\x04\0\0")
+SCALE = (33550, 12, 3, struct.pack("<3d", 0.5, 0.5, 0))
+TIE = (33922, 12, 6, struct.pack("<6d", 0, 0, 0, 350_000, 5_600_000, 0))
+KEYS = (34735, 3, 4, struct.pack("<4H", 1, 1, 0, 0))
+GDAL = (42112, 2, 20, b"<GDALMetadata/>1234\0")
+PRIVATE = (65_000, 9, 2, struct.pack("<2i", -1, 70_000))
+
+
+def tags_of(file: bytes) -> dict[int, tuple[int, int, bytes]]:
+    """Type, count and value of each tag of a little-endian TIFF's first directory."""
+    (at,) = struct.unpack_from("<I", file, 4)
+    (number,) = struct.unpack_from("<H", file, at)
+    found = {}
+    for start in range(at + 2, at + 2 + 12 * number, 12):
+        tag, kind, count, place = struct.unpack_from("<HHII", file, start)
+        length = count * {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 9: 4, 12: 8}[kind]
+        value = file[start + 8 : start + 8 + length] if length <= 4 else file[place : place + length]
+        found[tag] = (kind, count, value)
+    return found
+
+
+def test_tags_of_other_programs_go_from_tiff_to_tiff():
+    said = [PHOTOSHOP, SCALE, TIE, KEYS, GDAL, PRIVATE]
+    image = read(tiff_with(*said))
+    assert losses(image, "TIFF") == ()
+    made = encode(image, "TIFF")
+    found = tags_of(made)
+    for tag, *value in said:
+        assert found[tag] == tuple(value)
+    assert read(made).pixels.tolist() == [[7, 8]]
+    with PIL.Image.open(io.BytesIO(made)) as opened:
+        assert opened.tag_v2[65_000] == (-1, 70_000)
+
+
+def test_a_tag_that_claims_more_than_the_file_holds_is_passed_over():
+    image = read(tiff_with((65_000, 12, 0x7FFF_FFFF, bytes(4)), (65_001, 13, 1, bytes(4)), (65_002, 3, 1, bytes(4))))
+    assert tags_of(encode(image, "TIFF")).keys() & {65_000, 65_001, 65_002} == {65_002}
+
+
+def test_tags_go_over_into_a_tiff_of_the_other_byte_order():
+    image = dataclasses.replace(read(tiff_with(TIE, PRIVATE, GDAL)), exif=exif_of_sizes(">", 1))
+    with tifffile.TiffFile(io.BytesIO(encode(image, "TIFF"))) as made:
+        assert made.byteorder == ">"
+        assert made.pages[0].tags[65_000].value == (-1, 70_000)
+        assert made.pages[0].tags[33922].value == (0, 0, 0, 350_000, 5_600_000, 0)
+        assert made.pages[0].tags[42112].value == "<GDALMetadata/>1234"
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ([PHOTOSHOP], "Photoshop's block"),
+        ([SCALE, KEYS, GDAL], "places on a map (GeoTIFF)"),
+        ([PRIVATE], "tags of other programs"),
+        ([PRIVATE, TIE], "places on a map (GeoTIFF), tags of other programs"),
+    ],
+)
+def test_tags_of_a_tiff_are_named_where_another_format_holds_none(said, what):
+    assert losses(read(tiff_with(*said)), "PNG") == (f"PNG holds nothing like what the TIFF held: {what}",)
+
+
+def test_layers_that_show_the_picture_as_it_was_are_left_out_and_named():
+    image = read(tiff_with((37724, 7, 36, b"Adobe Photoshop Document Data Block\0")))
+    assert losses(image, "TIFF") == ("Photoshop's layers were left out: they show the picture as it was",)
+    assert 37724 not in tags_of(encode(image, "TIFF"))
+
+
+def test_a_place_on_a_map_does_not_go_over_when_the_picture_was_turned():
+    upside_down = (274, 3, 1, struct.pack("<HH", 3, 0))
+    image = read(tiff_with(upside_down, SCALE, TIE, KEYS, PRIVATE))
+    assert losses(image, "TIFF") == ("the place on a map (GeoTIFF) was left out: the picture was turned",)
+    assert {33550, 33922, 34735, 65_000} & tags_of(encode(image, "TIFF")).keys() == {65_000}
+
+
+def test_a_signature_of_origin_in_a_tiff_is_named():
+    assert losses(read(tiff_with((52545, 7, 8, b"\0\0\0\x08jumb"))), "TIFF") == (SIGNED,)
+
+
+# JPEG and GIF: what no answer holds
+
+
+JPEG = saved(PIL.Image.fromarray(np.dstack([GREY] * 3)), "JPEG")
+
+
+def jpeg_with(number: int, data: bytes) -> bytes:
+    return JPEG[:2] + struct.pack(">BBH", 0xFF, 0xE0 + number, len(data) + 2) + data + JPEG[2:]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (jpeg_with(11, b"JP\0\1\0\0\0\1\0\0\0\x10jumb....c2pa"), SIGNED),
+        (jpeg_with(4, b"SIMPLE"), "data whose meaning is unknown (APP4) were left out"),
+        (jpeg_with(12, b"Ducky\0"), "data whose meaning is unknown (APP12) were left out"),
+        (JPEG + bytes(20) + b"\0\0\0\x18ftypmp42" + bytes(40), "the video behind the picture was left out"),
+        (JPEG + b"SEFH trailer", "12 bytes behind the picture were left out"),
+    ],
+    ids=["signature", "APP4", "APP12", "video", "trailer"],
+)
+def test_what_no_answer_takes_over_from_a_jpeg_is_named(file, said):
+    image = read(file)
+    assert image.notes == ()
+    assert losses(image, "JPEG") == (said,)
+    assert losses(image, "PNG") == (said,)
+
+
+def test_a_plain_jpeg_loses_nothing():
+    for file in (
+        JPEG,
+        JPEG + bytes(300),
+        jpeg_with(1, b"Exif\0\0" + exif_of_sizes("<", 1)),
+        jpeg_with(13, b"Photoshop 3.0\0"),
+    ):
+        assert losses(read(file), "JPEG") == ()
+    progressive = saved(PIL.Image.fromarray(np.dstack([GREY] * 3)), "JPEG", progressive=True, icc_profile=SRGB)
+    assert losses(read(progressive), "JPEG") == ()
+
+
+def test_further_pictures_of_a_phones_jpeg_are_said_once():
+    first, second = (PIL.Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    assert losses(read(saved(first, "MPO", save_all=True, append_images=[second])), "JPEG") == ()
+
+
+def test_the_comment_of_a_gif_is_named():
+    image = read(saved(PIL.Image.fromarray(GREY), "GIF", comment=b"from the attic"))
+    assert losses(image, "PNG") == ("the GIF's comment was left out",)
+    assert losses(read(saved(PIL.Image.fromarray(GREY), "GIF")), "PNG") == ()
