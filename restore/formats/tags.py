@@ -30,6 +30,7 @@ _ACROSS_AND_DOWN = (
     (EXIF, 0xA002, 0xA003),
     (EXIF, 0xA20E, 0xA20F),
 )
+#: Where on a map the pixels lie (GeoTIFF, GDAL): true of them as they are stored.
 GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113, 50844})
 PHOTOSHOP, LAYERS, SIGNATURE = 34377, 37724, 52545
 #: White point, primaries and transfer curve, for pictures without a profile.
@@ -107,7 +108,7 @@ def is_further(tag: int) -> bool:
 
 
 class _Layout(NamedTuple):
-    """A file of so many bytes, and how it is read: `word` is "I" in TIFF and "Q", for lengths of 8 bytes, in BigTIFF."""
+    """A file of so many bytes, and how it is read: `word` is "I" in TIFF, and "Q" (8 bytes) in BigTIFF."""
 
     file: BinaryIO
     length: int
