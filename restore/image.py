@@ -150,6 +150,8 @@ def read(
             stored = deep.read_pnm(file)
         elif kind == "PNG":
             stored = pillow.read_plain_png(file)
+        elif kind == "JPEG":
+            stored = pillow.read_jpeg(file)
         else:
             stored = pillow.read_plain(file, kind)
         return _upright(stored, kind)

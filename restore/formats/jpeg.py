@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from restore.formats.stored import SIGNED
@@ -21,6 +22,12 @@ _KNOWN = {
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt|M4V|3gp)")
 _END, _SCAN = 0xD9, 0xDA
+_HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+# 50 bytes as they may come, none of them 255, and the same again behind each of the eight restart markers, twice: the
+# data may be missing from a restart on.
+_ANY = bytes(73 * step % 251 for step in range(1, 51))
+_MORE = _ANY + 2 * b"".join(bytes((0xFF, 0xD0 + number)) + _ANY for number in range(8))
 _BLOCK = 1 << 16
 
 
@@ -34,7 +41,9 @@ def further_segments(segments: list[tuple[str, bytes]]) -> bytes:
     return kept
 
 
-def dropped(file: BinaryIO, segments: list[tuple[str, bytes]], *, has_others: bool) -> tuple[str, ...]:
+def dropped(
+    file: BinaryIO, segments: list[tuple[str, bytes]], outline: Outline, *, has_others: bool
+) -> tuple[str, ...]:
     """What no answer takes over, as sentences. `has_others`: further pictures behind the first are known of."""
     said: tuple[str, ...] = ()
     unknown = [(name, data) for name, data in segments if not _is_known(name, data)]
@@ -45,7 +54,8 @@ def dropped(file: BinaryIO, segments: list[tuple[str, bytes]], *, has_others: bo
     if unknown:
         names = ", ".join(dict.fromkeys(name for name, _ in unknown))
         said += (f"data whose meaning is unknown ({names}) were left out",)
-    behind = _behind(file)
+    file.seek(max(0, outline.end + 2))
+    behind = file.read() if outline.end >= 0 else b""
     if _VIDEO.search(behind):
         said += ("the video behind the picture was left out",)
     elif not has_others and behind.strip(b"\0\xff\r\n\t "):
@@ -58,18 +68,41 @@ def _is_known(name: str, data: bytes) -> bool:
     return kept or data.startswith(_KNOWN.get(name, ()))
 
 
-def _behind(file: BinaryIO) -> bytes:
-    """What follows the end of the file's first picture."""
-    at = 2
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """How a file's first picture is built: the marker of its frame, its scans, and where its end lies (-1: nowhere)."""
+
+    frame: int
+    scans: int
+    end: int
+
+
+def read_outline(file: BinaryIO) -> Outline:
+    """From the markers alone; nothing is decoded."""
+    frame, scans, at = 0, 0, 2
     while (at := _next_marker(file, at)) >= 0:
         file.seek(at + 1)
         head = file.read(3)
         if head[0] == _END:
-            file.seek(at + 2)
-            return file.read()
+            return Outline(frame, scans, at)
+        if head[0] in _FRAMES:
+            frame = head[0]
+        scans += head[0] == _SCAN
         # Markers without a length (another start, TEM) are passed over alone.
         at += 2 if head[0] in {0x01, 0xD8} else 2 + int.from_bytes(head[1:], "big")
-    return b""
+    return Outline(frame, scans, -1)
+
+
+def with_more(file: BinaryIO, outline: Outline) -> bytes | None:
+    """The same file with a few more bytes at the end of its compressed data; None where that would prove nothing.
+
+    A decoder passes over what follows complete data, and takes it for the missing ones where some are missing: then
+    another picture comes out. (Arithmetic coding may leave zeros out at its end, and is not asked.)
+    """
+    if outline.end < 0 or outline.frame not in _HUFFMAN:
+        return None
+    file.seek(0)
+    return file.read(outline.end) + _MORE + bytes((0xFF, _END))
 
 
 def _next_marker(file: BinaryIO, at: int) -> int:

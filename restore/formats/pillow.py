@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 # Copied at once: a few MB, so that no second copy of the picture is ever made.
 _STRIP_PIXELS = 1 << 20
+# 256 x 256: decoded twice within a millisecond.
+_FEW_PIXELS = 1 << 16
 
 
 def _plugin(file: BinaryIO, kind: str) -> PIL.ImageFile.ImageFile:
@@ -47,15 +51,62 @@ def probe_plain(file: BinaryIO, kind: str) -> tuple[tuple[int, int], int | None]
 
 
 def read_plain(file: BinaryIO, kind: str) -> Stored:
-    """The first picture in a file whose kind is known, and is not PNG."""
+    """The first picture in a file whose kind is known, and is neither PNG nor JPEG."""
     image = _plugin(file, kind)
+    image.load()
+    return _stored(image, file, kind)
+
+
+def read_jpeg(file: BinaryIO) -> Stored:
+    """The first picture in a JPEG."""
+    image = _plugin(file, "JPEG")
+    image.load()
+    outline = jpeg.read_outline(file)
+    # What is missing leaves even blocks at the end of the only scan; with several scans, or few blocks, it may not show.
+    suspect = outline.scans > 1 or image.width * image.height < _FEW_PIXELS or _ends_in_an_even_block(image)
+    check = _checksum(image) if suspect else 0
+    stored = replace(
+        _stored(image, file, "JPEG"),
+        jpeg=_jpeg_source(image),
+        dropped=jpeg.dropped(file, image.applist, outline, has_others="mp" in image.info),  # type: ignore[attr-defined]
+    )
+    # Only one of the two pictures is ever in memory.
+    del image
+    more = jpeg.with_more(file, outline) if suspect else None
+    if more is not None:
+        again = _plugin(io.BytesIO(more), "JPEG")
+        again.load()
+        if _checksum(again) != check:
+            raise UnreadableImage("the picture is damaged (a part of its data is missing). Is there another copy?")
+    return stored
+
+
+def _ends_in_an_even_block(image: PIL.Image.Image) -> bool:
+    """Whether the last block of 8 x 8 pixels is as even as one is for which a JPEG has no data."""
+    width, height = image.size
+    block = np.asarray(image.crop(((width - 1) // 8 * 8, (height - 1) // 8 * 8, width, height)))
+    # Of the luma alone, because colour may be blended with that of the blocks beside it.
+    luma = block if block.ndim == 2 else block[..., :3] @ np.array([0.299, 0.587, 0.114])
+    return bool(np.ptp(luma) <= 1)
+
+
+def _checksum(image: PIL.Image.Image) -> int:
+    width, height = image.size
+    rows = max(1, _STRIP_PIXELS // width)
+    check = 0
+    for top in range(0, height, rows):
+        check = zlib.crc32(image.crop((0, top, width, min(top + rows, height))).tobytes(), check)
+    return check
+
+
+def _stored(image: PIL.ImageFile.ImageFile, file: BinaryIO, kind: str) -> Stored:
+    """A picture that is loaded, with what its file says."""
     info: dict[Any, Any] = image.info
     notes: tuple[str, ...] = ()
     if getattr(image, "is_animated", False):
         notes += ("an animation: only its first picture was read",)
     if "mp" in info:
         notes += ("further pictures inside the JPEG (another view, a depth or brightness map) were left out",)
-    image.load()
     exif = _bare_exif(info.get("exif"))
     orientation = tags.orientation_of(exif)
     icc = info.get("icc_profile")
@@ -70,9 +121,8 @@ def read_plain(file: BinaryIO, kind: str) -> Stored:
         _dpi(info, exif, kind),
         orientation,
         notes + converted,
-        jpeg=_jpeg_source(image) if kind == "JPEG" else None,
         lossless=kind == "WEBP" and _webp_is_lossless(file),
-        dropped=_dropped(image, file, kind),
+        dropped=("the GIF's comment was left out",) if kind == "GIF" and info.get("comment") else (),
     )
 
 
@@ -151,13 +201,6 @@ def _dpi(info: dict[Any, Any], exif: bytes | None, kind: str) -> tuple[float, fl
         return None
     found = info.get("dpi")
     return None if found is None else (float(found[0]), float(found[1]))
-
-
-def _dropped(image: Any, file: BinaryIO, kind: str) -> tuple[str, ...]:
-    """What no answer takes over, as sentences."""
-    if kind == "JPEG":
-        return jpeg.dropped(file, image.applist, has_others="mp" in image.info)
-    return ("the GIF's comment was left out",) if kind == "GIF" and image.info.get("comment") else ()
 
 
 def _jpeg_source(image: Any) -> JpegSource | None:

@@ -159,6 +159,39 @@ def test_damaged_data_inside_a_whole_file():
     assert re.fullmatch(r"the picture: the picture is damaged \(.+\)\. Is there another copy\?", said_of(bytes(broken)))
 
 
+TALL = np.random.default_rng(1).integers(0, 256, (100, 70, 3), np.uint8)
+JPEGS = {
+    "4:2:0": saved(TALL, "JPEG"),
+    "4:4:4": saved(TALL, "JPEG", subsampling=0),
+    "grey": saved(TALL[..., 0], "JPEG"),
+    "restarts": saved(TALL, "JPEG", restart_marker_rows=1),
+    "progressive": saved(TALL, "JPEG", progressive=True),
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.95])
+def test_a_jpeg_that_was_cut_off_and_ended_again_is_damaged(kind, share):
+    whole = JPEGS[kind]
+    head = whole.rindex(b"\xff\xda") if kind != "progressive" else whole.index(b"\xff\xda")
+    # Behind the head of a scan, so that something of it is there and something is missing.
+    cut = head + 20 + int(share * (len(whole) - head - 20))
+    assert said_of(whole[:cut] + b"\xff\xd9") == (
+        "the picture: the picture is damaged (a part of its data is missing). Is there another copy?"
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}], ids=str
+)
+@pytest.mark.parametrize("shape", [(100, 70, 3), (96, 64, 3), (97, 65)], ids=str)
+def test_a_whole_jpeg_with_an_even_bottom_is_read(options, shape):
+    pixels = np.full(shape, 200, np.uint8)
+    pixels[:50] = TALL[:50, : shape[1]] if len(shape) == 3 else TALL[:50, : shape[1], 0]
+    for behind in (b"", b"\xff\xd9 behind"):
+        assert read(saved(pixels, "JPEG", **options) + behind).pixels[-1, -1].tolist() == pixels[-1, -1].tolist()
+
+
 def png_of(rows: bytes, *, height: int, width: int, colour: int, interlaced: bool = False) -> bytes:
     """A whole 8-bit PNG of these scanlines, whatever its header promises."""
 
