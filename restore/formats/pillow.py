@@ -62,7 +62,7 @@ def read_jpeg(file: BinaryIO) -> Stored:
     image = _plugin(file, "JPEG")
     image.load()
     outline = jpeg.read_outline(file)
-    # What is missing leaves even blocks at the end of the only scan; with several scans, or few blocks, it may not show.
+    # What is missing leaves even blocks at the end of the only scan; of several scans, or few blocks, it may not show.
     suspect = outline.scans > 1 or image.width * image.height < _FEW_PIXELS or _ends_in_an_even_block(image)
     check = _checksum(image) if suspect else 0
     stored = replace(
