@@ -160,7 +160,13 @@ def _save_both(job: Job, source: Path | bytes, image: Image, restored: Restored,
     shape = restored.mask
     assert shape is not None
     _refuse_newcomer(mask, may_replace=job.overwrite or job.resumes)
-    return save(job, source, image, restored, beside=lambda: write(Image(shape), mask, format=format_for(mask)))
+    return save(
+        job,
+        source,
+        image,
+        restored,
+        beside=lambda: write(Image(shape), mask, format=format_for(mask), mode_of=job.source),
+    )
 
 
 def _refuse_newcomer(path: Path, *, may_replace: bool) -> None:
@@ -187,13 +193,13 @@ def save(
             _write_output(source if isinstance(source, bytes) else source.read_bytes())
             beside()
         else:
-            copy(source, job.output, beside=beside)
+            copy(source, job.output, beside=beside, mode_of=job.source)
         return Saved(copied=True, notes=(*image.notes, _COPIED) if image.notes else ())
     if job.output is None:
         _write_output(encode(restored.image, kind))
         beside()
     else:
-        write(restored.image, job.output, beside=beside)
+        write(restored.image, job.output, beside=beside, mode_of=job.source)
     converted = () if restored.changed(image) else (f"converted from {image.format} to {kind}",)
     return Saved(copied=False, notes=restored.image.notes + losses(restored.image, kind) + converted)
 

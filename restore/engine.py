@@ -81,7 +81,9 @@ class Restorer(Model):
         another size, NotEnoughMemory.
         """
         if not isinstance(image, Image):
-            raise TypeError(f"{type(image).__name__} where an Image is needed: restore.read(path), or restore.Image(pixels)")
+            raise TypeError(
+                f"{type(image).__name__} where an Image is needed: restore.read(path), or restore.Image(pixels)"
+            )
         check_count(self_ensemble)
         self.check_tile(tile)
         values = self._settle(params)

@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -459,11 +460,13 @@ def _whole_or_nothing(path: Path, mode_of: Path | None) -> Iterator[BinaryIO]:
 
 
 def _take_over_mode(source: Path | None, part: Path) -> None:
-    """Give a file the permissions of another, but no right to run as its owner; not every disk knows permissions."""
+    """Give a file the permissions of another, if that is no pipe; not every disk knows permissions."""
     if source is not None:
         with suppress(OSError):
+            mode = source.stat().st_mode
             # At once and not at the end: nobody is to look into a private photo while it is being written.
-            part.chmod(source.stat().st_mode & 0o777)
+            if stat.S_ISREG(mode):
+                part.chmod(mode & 0o777)
 
 
 def _flush(file: BinaryIO) -> None:

@@ -622,6 +622,16 @@ def test_a_mask_appears_before_its_picture(make, monkeypatch):
     assert appeared == ["mask.png", "out.png"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such permissions")
+@pytest.mark.parametrize("pixels", [NOISY, Image(np.full((40, 50, 3), 99, np.uint8))], ids=["restored", "copied"])
+def test_an_answer_may_be_read_by_whom_its_source_may(make, restorer, pixels):
+    write(pixels, Path("a.png"))
+    Path("a.png").chmod(0o600)
+    (result,) = run(plan(["a.png"], "out.png", suffix=""), restorer, {})
+    assert result.error is None
+    assert Path("out.png").stat().st_mode & 0o777 == 0o600
+
+
 def test_an_interrupted_run_keeps_what_is_done_and_leaves_nothing_half_written(make, restorer, monkeypatch):
     for name in ("a.png", "b.png"):
         write(NOISY, Path(name))

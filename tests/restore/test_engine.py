@@ -113,7 +113,9 @@ def test_a_scan_of_two_levels_has_no_noise(smooth, dtype):
 
 
 def test_what_is_no_image_is_told_where_to_get_one(smooth):
-    with pytest.raises(TypeError, match=r"str where an Image is needed: restore.read\(path\), or restore.Image\(pixels\)"):
+    with pytest.raises(
+        TypeError, match=r"str where an Image is needed: restore.read\(path\), or restore.Image\(pixels\)"
+    ):
         smooth("night.jpg")
 
 
