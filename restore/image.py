@@ -91,6 +91,11 @@ class Image:
         if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
             raise ValueError(f"alpha must be {pixels.shape[:2]} {pixels.dtype}, got {alpha.shape} {alpha.dtype}")
 
+    def __repr__(self) -> str:
+        # Not the pixels, and not what a camera wrote about them: thousands of lines in a notebook.
+        kind = ("grey" if self.is_grey else "RGB") + (" with alpha" if self.alpha is not None else "")
+        return f"<Image: {self.width} x {self.height}, {kind}, {self.bit_depth} bits, {self.format}>"
+
     @property
     def height(self) -> int:
         return int(self.pixels.shape[0])

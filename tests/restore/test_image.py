@@ -868,3 +868,8 @@ def test_a_jpeg_is_read_and_written_with_one_copy_of_its_pixels():
     # Making the JPEG in this process has already used Pillow's 48 MB once; what is left is the 36 MB and buffers.
     assert reading < 60
     assert both < 90
+
+
+def test_a_picture_is_shown_in_one_line():
+    grey = Image(np.zeros((20, 30), np.uint16), np.zeros((20, 30), np.uint16), exif=b"secret", format="TIFF")
+    assert repr(grey) == "<Image: 30 x 20, grey with alpha, 16 bits, TIFF>"
