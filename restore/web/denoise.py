@@ -16,6 +16,7 @@ from restore.web.tab import PROGRESS, QUICK, PhotoTab, Tick, Updates, actual_pix
 _AUTOMATIC, _BY_HAND = "Automatic", "Set by hand"
 _REMOVED = "Noise of sigma {:.1f} removed. Left of the handle is before, right of it after."
 _UNCHANGED = "No noise found: the photo is unchanged."
+_NOTHING_TAKEN = "Nothing was taken away: the photo is unchanged."
 
 
 class DenoiseTab(PhotoTab):
@@ -111,8 +112,9 @@ class DenoiseTab(PhotoTab):
 
     def _compare(self, image: Image, restored: Restored, download: Path) -> Updates:
         if not restored.changed(image):
+            noisy = restored.found["sigma"] >= self._sigma.nothing_below
             return {
-                self.answer: gr.Markdown(_UNCHANGED, visible=True),
+                self.answer: gr.Markdown(_NOTHING_TAKEN if noisy else _UNCHANGED, visible=True),
                 self.source: gr.Image(visible=True),
                 self.views: gr.Tabs(visible=False),
             }

@@ -611,9 +611,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     return calls
 
 
+STARTING = "Starting: the page and its models take some seconds.\n"
+
+
 def test_the_page_is_for_this_computer_alone_unless_asked(run, served):
     result = run("serve")
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", STARTING)
     assert served == [
         {
             "host": "127.0.0.1",
@@ -634,7 +637,7 @@ def test_a_page_that_others_can_reach_comes_with_a_warning(run, served, host, wa
     result = run("serve", "--host", host, "--port", "8000")
     assert (served[0]["host"], served[0]["port"]) == (host, 8000)
     said = f"Warning: whoever can reach {host}:8000 can use the page; it asks for no password.\n"
-    assert result.stderr == (said if warned else "")
+    assert result.stderr == (said if warned else "") + STARTING
 
 
 def test_a_page_that_is_not_installed_says_how_to(run, monkeypatch):

@@ -180,7 +180,11 @@ def test_a_clean_photo_is_handed_back_byte_for_byte(page, tmp_path):
 
 @pytest.fixture
 def large_png(tmp_path):
-    PillowImage.new("RGB", (4000, 3000), "teal").save(tmp_path / "large.png")
+    picture = PillowImage.new("RGB", (4000, 3000), "teal")
+    # Of one colour throughout nothing could be taken.
+    noise = np.random.default_rng(0).normal(120, 10, (200, 200, 3)).clip(0, 255).astype(np.uint8)
+    picture.paste(PillowImage.fromarray(noise), (1900, 1400))
+    picture.save(tmp_path / "large.png")
     return tmp_path / "large.png"
 
 

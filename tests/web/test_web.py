@@ -178,6 +178,12 @@ def test_a_photo_without_noise_is_handed_back_byte_for_byte(tab, tmp_path):
     assert Path(updates[tab.download].value["path"]).read_bytes() == path.read_bytes()
 
 
+def test_a_photo_of_which_nothing_is_to_be_taken_is_not_called_free_of_noise(tab, tmp_path):
+    path = saved(tmp_path / "photo.png", noisy())
+    updates = tab.run(str(path), "Automatic", 0.0, "Fast", 0, 0, visitor())
+    assert updates[tab.answer].value == "Nothing was taken away: the photo is unchanged."
+
+
 def test_a_level_set_by_hand_is_used_instead_of_the_estimate(tab, restorer, tmp_path):
     path = saved(tmp_path / "photo.png", noisy())
     updates = tab.run(str(path), "Set by hand", 30.0, "Fast", 100, 100, visitor())
