@@ -45,6 +45,11 @@ class Job:
         """What messages call the input."""
         return "standard input" if self.source is None else str(self.source)
 
+    @property
+    def output_name(self) -> str:
+        """What JSON calls the output, as a user writes it."""
+        return STREAM if self.output is None else str(self.output)
+
 
 class Jobs(list[Job]):
     """Jobs in their order; `passed_over` tells how many further pictures are answers of an earlier run."""
@@ -67,12 +72,12 @@ def plan(
 
     Without `output` an answer lies beside its input, `suffix` after its stem; else in the file or
     below the folder `output`, sub-folders and suffixes kept. In folders, hidden files, files that
-    are no pictures by name and the output folder are passed over; and, without `output`, earlier answers beside their
-    inputs, in folders or named with these (`*.jpg`). What is called as an answer without such an input is a picture
-    as any other. With `copies` above 1 each picture is planned so often in a row, with a number after the output's
-    stem. With `skip_existing` what has an output already counts as done: outputs appear whole or not at all. Raises
-    BadOption for whatever would overwrite an input or an existing file (unless `overwrite`), collide, or cannot be
-    written.
+    are no pictures by name, the output folder and earlier answers beside their inputs are passed over; without `output`
+    also answers that were named with their inputs (`*.jpg`). What is called as an answer without such an input is a
+    picture as any other. With `copies` above 1 each picture is planned so often in a row, with a number after the
+    output's stem. With `skip_existing` what has an output already counts as done: outputs appear whole or not at all.
+    Raises BadOption for whatever would overwrite an input or an existing file (unless `overwrite`), collide, or cannot
+    be written.
     """
     if overwrite and skip_existing:
         raise BadOption("--overwrite and --skip-existing: existing outputs are either replaced or kept. Choose one.")

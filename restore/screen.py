@@ -135,7 +135,7 @@ class Screen:
         job = result.job
         return {
             "source": STREAM if job.source is None else str(job.source),
-            "output": STREAM if job.output is None else str(job.output),
+            "output": job.output_name,
             "model": self._model,
             "params": self._params,
             "found": self._for_user(result.found),

@@ -150,7 +150,7 @@ def _refuse_impossible(told: tuple[Step, ...], tools: dict[str, Tool], models: M
 def _as_row(result: Result, outcome: Outcome | None) -> dict[str, Any]:
     return {
         "source": result.job.source_name,
-        "output": "-" if result.job.output is None else str(result.job.output),
+        "output": result.job.output_name,
         "status": result.status,
         "error": result.error,
         "planned": [step.as_json() for step in outcome.planned] if outcome else [],

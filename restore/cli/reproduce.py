@@ -89,7 +89,7 @@ def reproduce(
 def _facts(result: Result, done: Reproduction | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "source": result.job.source_name,
-        "output": "-" if result.job.output is None else str(result.job.output),
+        "output": result.job.output_name,
         "status": result.status,
         "error": result.error,
         "notes": list(result.notes),

@@ -15,8 +15,6 @@ from restore.web.tab import PROGRESS, PhotoTab, Tick, Updates, pair, slider
 
 _TITLES = {"unwatermark": "Take the watermark off", "denoise": "Remove noise", "colorize": "Give colour"}
 _UNCHANGED = "Nothing was found to mend: the photo is unchanged."
-
-
 _NO_MARK = " No mark was sure enough to be taken off: if you see one, say so on the tab Unwatermark."
 
 
